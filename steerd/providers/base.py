@@ -1,0 +1,154 @@
+"""The contract every traffic system's provider keeps (providers.md).
+
+A provider serves one account or instance (one entry of `providers:`), for any number of routes. The coordinator calls, in
+this order, for one write:
+
+    observed = await provider.read(route, deadline)
+    change = provider.translate(route, desired, observed, fence)     # pure: no I/O, no clock
+    receipt = await provider.apply(change, deadline)                   # conditional on what `observed` was
+    verified = await provider.verify(route, change, deadline)
+
+A provider must
+- be idempotent: `translate` answers an empty change (`Change.nothing`) when `observed` already is as desired;
+- never write a state in which nothing is served: `translate` raises `ValueError` on an empty `Desired`;
+- add before it deletes unless the system's write is atomic;
+- carry the fence where the system has a place for it, and refuse (raise `Conflict`) when a newer fence stands there;
+- after a timeout raise `Unreachable`: the caller reads back before any retry, so the write may have happened;
+- leave alone every record, backend and value that is not the route's own.
+A provider may cache connections, never what the system serves.
+
+Deadlines are absolute seconds of `asyncio.get_running_loop().time()`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, ClassVar, Protocol, runtime_checkable
+
+from steerd.model.fleet import Fleet, ProviderSpec, Secret
+from steerd.model.kinds import Kind
+from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
+
+__all__ = [
+    "Change",
+    "Conflict",
+    "Context",
+    "Misconfigured",
+    "Provider",
+    "ProviderError",
+    "Receipt",
+    "Refused",
+    "Throttled",
+    "Unreachable",
+    "Verified",
+]
+
+
+class ProviderError(Exception):
+    """A write or read did not do what was asked. `text` says what happened, `action` what a human should do."""
+
+    result: ClassVar[str] = "refused"
+
+    def __init__(self, text: str, action: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.action = action
+        self.retry_after_s = retry_after_s
+
+
+class Conflict(ProviderError):
+    """Somebody else wrote in between, or a newer fence stands there. Nothing was changed by us."""
+
+    result = "conflict"
+
+
+class Throttled(ProviderError):
+    """The system asks us to slow down; `retry_after_s` where it says how long."""
+
+    result = "throttled"
+
+
+class Refused(ProviderError):
+    """The system understood and said no. Nothing was changed."""
+
+    result = "refused"
+
+
+class Unreachable(ProviderError):
+    """No answer in time: the write may or may not have happened. Read back."""
+
+    result = "unreachable"
+
+
+class Misconfigured(ProviderError):
+    """Our own settings are wrong (credentials, zone, backend name): retrying will not help."""
+
+    result = "misconfigured"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One conditional write, ready to send. `payload` is the provider's own (opaque to everyone else).
+
+    `nothing` is True when the system already serves what is desired; `summary` is one line for humans, made without secrets.
+    """
+
+    route: str
+    desired: Desired
+    fence: Fence
+    payload: Any = None
+    nothing: bool = False
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The system said yes. `text` is its own word (a change id, a serial)."""
+
+    route: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What is served after a write: `in_sync` when every authoritative place answers as desired, else `text` says which does not."""
+
+    in_sync: bool
+    observed: Observed
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a provider is built from. `resolve` turns a secret reference into its value when called."""
+
+    fleet: Fleet
+    spec: ProviderSpec
+    resolve: Callable[[Secret], str]
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """See the module's text. Each provider module exposes `KIND: Kind`, `CAPABILITIES: Capabilities` and
+    `build(context: Context) -> Provider`; `steerd.providers.registry` lists them."""
+
+    kind: ClassVar[Kind]
+    capabilities: Capabilities
+
+    async def open(self) -> None:
+        """Start listeners or sessions. Raises `Misconfigured` with what to do."""
+
+    async def close(self) -> None:
+        """Release everything; safe to call twice."""
+
+    async def read(self, route: Route, deadline: float) -> Observed:
+        """What the system serves for `route` now."""
+
+    def translate(self, route: Route, desired: Desired, observed: Observed, fence: Fence) -> Change:
+        """Pure: the conditional write that turns `observed` into `desired`."""
+
+    async def apply(self, change: Change, deadline: float) -> Receipt:
+        """Send the change. Raises a `ProviderError`."""
+
+    async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
+        """Ask every authoritative place what it serves now."""
