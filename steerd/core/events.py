@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Mapping
+from typing import Literal
 
 from steerd.model.fleet import Fleet
 from steerd.model.plan import Decision, HardState
@@ -162,4 +163,3 @@ Event = (
     | ConfigLoaded
     | Tick
 )
-

@@ -5,12 +5,13 @@ Times are seconds, fractions 0..1, capacity and demand in the user's own unit (t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Mapping
+from typing import Any, Literal
 
-from steerd.model.rules import Damping, Gray, Guards, Quorum, Ramp, VerdictRules
 from steerd.model.route import Route
+from steerd.model.rules import Damping, Gray, Guards, Quorum, Ramp, VerdictRules
 from steerd.model.sample import Layer
 
 __all__ = [

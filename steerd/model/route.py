@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Mapping
+from typing import Any, Literal
 
 __all__ = [
     "Capabilities",
@@ -77,6 +78,8 @@ class Capabilities:
     `weight_max` is the largest integer weight it takes (1 with `membership`). `zero` tells whether weight 0 is possible,
     else a target at 0 is removed. `minimum` is the smallest share it can express (below it is 0).
     `compare_and_set`: a stale write is refused by the system itself. `rate_per_s`: calls allowed per second, 0 = no limit.
+    `volatile`: the system forgets what was written when it reloads (HAProxy's runtime state), so a difference is reconciled,
+    not taken for somebody's edit.
     """
 
     membership: bool = False
@@ -87,6 +90,7 @@ class Capabilities:
     compare_and_set: bool = False
     ttl: bool = False
     dns: bool = False
+    volatile: bool = False
     rate_per_s: float = 0.0
     fence_note: str = ""
 

@@ -6,9 +6,9 @@ pure core needs, together with when and why the look was made.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Mapping
 
 __all__ = ["Layer", "Reading", "Sample", "Status"]
 

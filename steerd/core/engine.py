@@ -1,0 +1,321 @@
+"""The engine: one door, `step(event, now) -> effects` (architecture.md).
+
+    event -> votes -> health -> diagnosis -> drains (guards, ramp) -> plan -> routes -> effects
+
+`now` is steady time in seconds of the Unix epoch: it never goes back. The same events at the same times give the same effects.
+A follower runs the same stages on the same ballots up to the diagnosis; only a leader drains, plans and writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from steerd.core import events as ev
+from steerd.core.decide import decide, reason_of, room_for
+from steerd.core.drains import Review
+from steerd.core.effects import Answer, Effect, Persist
+from steerd.core.explain import explain
+from steerd.core.fleetchange import load_config
+from steerd.core.guards import out_zones
+from steerd.core.operate import operate, standing_for
+from steerd.core.routes import applied, observed, reconcile, route_alarm, start_routes, verified
+from steerd.core.vantage import review_agents
+from steerd.core.view import preview, status
+from steerd.core.world import World
+from steerd.model.health import Health
+from steerd.model.plan import HardState
+from steerd.model.vote import Ballot
+
+__all__ = ["Engine"]
+
+_REVIEW_AGENTS_EVERY_S = 2.0
+_LONGEST_SLEEP_S = 1.0
+_ROUNDS = 8
+"""A review may touch another service; that settles in a few rounds. More means a rule that fights itself."""
+
+
+class Engine:
+    """The pure core of a coordinator called `name`. Feed it `ConfigLoaded` first, then `LeadershipChanged`."""
+
+    def __init__(self, name: str) -> None:
+        self.world = World(name)
+        self._isolated_since: dict[str, float] = {}
+        self._handlers: Mapping[type[Any], Callable[[Any, float], None]] = {
+            ev.BallotReceived: self._ballot,
+            ev.AgentLost: self._agent_lost,
+            ev.ReadingReceived: lambda event, now: None,
+            ev.DemandObserved: self._demand,
+            ev.RouteObserved: lambda event, now: observed(self.world, event, now),
+            ev.ApplyFinished: lambda event, now: applied(self.world, event, now),
+            ev.VerifyFinished: lambda event, now: verified(self.world, event, now),
+            ev.HookFinished: lambda event, now: None,
+            ev.OperatorCommand: lambda event, now: operate(self.world, event, now),
+            ev.LeadershipChanged: self._leadership,
+            ev.ConfigLoaded: lambda event, now: load_config(self.world, event, now),
+            ev.Tick: lambda event, now: None,
+        }
+
+    def step(self, event: ev.Event, now: float) -> tuple[Effect, ...]:
+        """Takes one event in; returns what shall be done, in order."""
+        world = self.world
+        world.out = []
+        self._handlers[type(event)](event, now)
+        self._alarms(now)
+        for _ in range(_ROUNDS):
+            if not world.dirty:
+                break
+            services, world.dirty = list(world.dirty), {}
+            for service in services:
+                if service in world.services:
+                    self._review(service, now)
+        if world.leading and world.state_changed:
+            world.out.append(Persist(None, world.hard_state()))
+        world.state_changed = False
+        return _persist_before_answers(world.out)
+
+    def wake_at(self, now: float) -> float:
+        """When the next `Tick` is needed: at most a second from `now`."""
+        upcoming = self.world.timers.next()
+        return min(now + _LONGEST_SLEEP_S, max(now, upcoming)) if upcoming is not None else now + _LONGEST_SLEEP_S
+
+    def status(self, now: float) -> dict[str, Any]:
+        """The fleet at a glance: the shape of interfaces.md, without what only the process knows (time, leader's name is in)."""
+        return status(self.world, now)
+
+    def explain(self, name: str, now: float) -> dict[str, Any]:
+        """Why `name` stands as it does. Raises KeyError for unknown names."""
+        return explain(self.world, name, now)
+
+    def preview(self, now: float) -> dict[str, Any]:
+        """What would be written now, route by route, and what guards stop."""
+        return preview(self.world, now)
+
+    def hard_state(self) -> HardState:
+        """What the store should hold."""
+        return self.world.hard_state()
+
+    # -- events ---------------------------------------------------------------------------------------------------------
+
+    def _ballot(self, event: ev.BallotReceived, now: float) -> None:
+        world, frame = self.world, event.frame
+        agent = world.votes.agents.get(frame.agent)
+        if agent is None:
+            return
+        first = not agent.fresh
+        touched, new = world.votes.fold(frame, now)
+        agent.connected = True
+        self._update(touched, now)
+        if frame.abstaining is None and new:
+            world.out.extend(world.confirmer.consider(frame.agent, new, world.board, now))
+        if isinstance(frame, Ballot):
+            self._probe_errors(frame, now)
+        if first or agent.abstaining is not None:
+            world.timers.at(now, "agents", "")
+
+    def _probe_errors(self, ballot: Ballot, now: float) -> None:
+        """A probe that cannot do its job is alerted per agent and check, never counted against the target."""
+        alerts = self.world.alerts
+        for vote in ballot.votes:
+            of = f"{ballot.agent}/{vote.endpoint}"
+            if vote.errors:
+                text = f"agent {ballot.agent} cannot check {vote.endpoint}: {'; '.join(vote.errors)}"
+                alerts.set("probe-error", of, text, now)
+            else:
+                alerts.clear("probe-error", of)
+
+    def _agent_lost(self, event: ev.AgentLost, now: float) -> None:
+        agent = self.world.votes.agents.get(event.agent)
+        if agent is not None:
+            agent.connected = False
+
+    def _demand(self, event: ev.DemandObserved, now: float) -> None:
+        state = self.world.services.get(event.service)
+        if state is not None and state.demand != event.value:
+            state.demand = event.value
+            self.world.touch(event.service)
+
+    def _leadership(self, event: ev.LeadershipChanged, now: float) -> None:
+        world = self.world
+        was = world.leading
+        world.leading, world.leader = event.leading, event.leader
+        if was != event.leading:
+            text = f"{world.name} leads, epoch {event.epoch}" if event.leading else f"{world.name} does not lead"
+            world.record("leadership", world.name, text, now, epoch=event.epoch, leading=event.leading)
+        if event.leading:
+            start_routes(world, event, now)
+            for service in world.services:
+                world.touch(service)
+            world.timers.at(now, "agents", "")
+
+    # -- stages ---------------------------------------------------------------------------------------------------------
+
+    def _alarms(self, now: float) -> None:
+        world = self.world
+        for kind, key in world.timers.due(now):
+            if kind == "agent":
+                self._update(world.votes.expire(key, now), now)
+                world.timers.at(now, "agents", "")
+            elif kind == "vote":
+                self._update({key}, now)
+            elif kind == "settle":
+                self._health_changed(world.board.settle(key, now), now)
+            elif kind == "service":
+                world.touch(key)
+            elif kind == "route":
+                route_alarm(world, key, now)
+            elif kind == "agents":
+                review_agents(world, self._isolated_since, now)
+                world.timers.at(now + _REVIEW_AGENTS_EVERY_S, "agents", "")
+            elif kind == "pins":
+                self._expire_pins(now)
+
+    def _update(self, endpoints: set[str], now: float) -> None:
+        """Counts votes anew; when an agent came or went, who is registered changed too, which `update` looks up itself."""
+        changed: set[str] = set()
+        for endpoint in sorted(endpoints):
+            before = self.world.board.states[endpoint].decided if endpoint in self.world.board.states else None
+            changed |= self.world.board.update(endpoint, now)
+            state = self.world.board.states.get(endpoint)
+            if state is not None and state.decided != before:
+                self.world.touch(state.service)
+        self._health_changed(changed, now)
+
+    def _health_changed(self, endpoints: set[str], now: float) -> None:
+        world = self.world
+        for name in sorted(endpoints):
+            state = world.board.states[name]
+            world.touch(state.service)
+            text = state.health.word + (f": {state.reason}" if state.reason else "")
+            data: dict[str, object] = {
+                "service": state.service,
+                "voices": state.counts.voices,
+                "unhealthy": state.counts.unhealthy,
+            }
+            if state.health is Health.DOWN and state.suspect_at is not None:
+                data["suspect_at"] = state.suspect_at
+            world.record("health", name, text, now, health=state.health.word, **data)
+
+    def _expire_pins(self, now: float) -> None:
+        world = self.world
+        for name in [n for n, p in world.pins.items() if p.until <= now]:
+            pin = world.pins.pop(name)
+            world.record("operator", name, f"the pin by {pin.by} expired", now, by="automatic", verb="unpin")
+            for service in world.domains.services_in(name):
+                world.touch(service)
+            world.state_changed = True
+        if world.freeze is not None and world.freeze.until is not None and world.freeze.until <= now:
+            world.record(
+                "operator",
+                world.fleet.name,
+                f"the freeze by {world.freeze.by} expired",
+                now,
+                by="automatic",
+                verb="unfreeze",
+            )
+            world.freeze = None
+            world.state_changed = True
+            for service in world.services:
+                world.touch(service)
+        for until in [p.until for p in world.pins.values()] + (
+            [world.freeze.until] if world.freeze and world.freeze.until else []
+        ):
+            world.timers.at(until, "pins", "")
+
+    def _review(self, service: str, now: float) -> None:
+        """Diagnosis, and for the leader drains, plan and routes of one service."""
+        world = self.world
+        self._diagnose(service, now)
+        if not world.leading:
+            return
+        state = world.services[service]
+        reconcile(world, service, now)
+        if not state.adopted:
+            return
+        diagnosis = world.diagnoser.services[service]
+        review = Review(
+            service=service,
+            diagnoses=diagnosis.current,
+            shares=state.shares,
+            standing=lambda: standing_for(world, service),
+            ramp=world.service(service).ramp,
+            everywhere=diagnosis.everywhere,
+            frozen=world.freeze,
+            room=lambda drain: room_for(world, service, drain),
+        )
+        world.drains.review(review, world.board, world.domains, now)
+        state.vetoes = review.vetoes
+        self._tell_vetoes(service, now)
+        reason = reason_of(world, service)
+        if state.reason is None:
+            state.reason = reason  # what stands when a leader begins is where it goes on from
+        elif reason != state.reason:
+            decide(world, service, _because(world, service), now)
+            state.reason = reason_of(world, service)
+
+    def _diagnose(self, service: str, now: float) -> None:
+        world = self.world
+        zones, regions = out_zones(tuple(world.drains.of_service(service, world.domains)))
+        drained = zones | {z for z in world.domains.zones[service] if world.domains.region_of_zone(z) in regions}
+        agents = list(world.votes.agents.values())
+        abstaining = sum(a.abstaining is not None for a in agents) / len(agents) if agents else 0.0
+        for new in world.diagnoser.update(service, world.board, world.domains, drained, abstaining, now):
+            label = f" ({new.label})" if new.label else ""
+            dead = ", confirmed dead" if new.dead else ""
+            text = f"{service}: {new.kind.value} {new.of}{label} is {new.health.word}{dead}"
+            world.record(
+                "diagnosis",
+                new.of,
+                text,
+                now,
+                service=service,
+                diagnosis=new.kind.value,
+                dead=new.dead,
+                label=new.label,
+            )
+        diagnosis = world.diagnoser.services[service]
+        if diagnosis.everywhere:
+            label = next((d.label for d in diagnosis.current if d.label), "unexplained")
+            world.alerts.set(
+                "global", service, f"every zone of {service} is bad at once ({label}): automatic moves are frozen", now
+            )
+        else:
+            world.alerts.clear("global", service)
+        undecided = [e for e in world.domains.members_of_service(service) if not world.board.states[e].decided]
+        if undecided and len(undecided) == len(world.domains.members_of_service(service)):
+            why = world.board.states[min(undecided)].undecided_why
+            world.alerts.set("quorum-lost", service, f"no endpoint of {service} has a quorum: {why}", now)
+        else:
+            world.alerts.clear("quorum-lost", service)
+
+    def _tell_vetoes(self, service: str, now: float) -> None:
+        """A veto is recorded when it first stands, not at every review."""
+        state = self.world.services[service]
+        standing = frozenset((v.name, v.guard) for v in state.vetoes)
+        for veto in state.vetoes:
+            if (veto.name, veto.guard) not in state.seen_vetoes:
+                self.world.record(
+                    "veto", veto.name, f"{veto.guard}: {veto.text}", now, service=service, guard=veto.guard
+                )
+        state.seen_vetoes = standing
+
+
+def _because(world: World, service: str) -> str:
+    """One line for a decision: the drains that move now."""
+    drains = sorted(world.drains.of_service(service, world.domains), key=lambda d: (-d.step_at, d.key))
+    if not drains:
+        return "everything is back in service"
+    newest = drains[0].step_at
+    return "; ".join(
+        f"{d.phase.value} {d.name} {d.fraction:.0%} out ({d.cause.value}, {d.by}): {d.reason}"
+        for d in drains
+        if d.step_at == newest
+    )
+
+
+def _persist_before_answers(effects: list[Effect]) -> tuple[Effect, ...]:
+    """An operator is told "done" only after what was done is in the store."""
+    answers = [e for e in effects if isinstance(e, Answer)]
+    if not answers:
+        return tuple(effects)
+    return (*(e for e in effects if not isinstance(e, Answer)), *answers)

@@ -1,0 +1,125 @@
+"""Fleet changes: what a new config means for what already stands (decisions.md, section 12).
+
+New endpoints start at 0 and ramp in once healthy; removed ones leave in one step; a reload that removes over half of a service's
+capacity is refused unless the operator accepted it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from steerd.core.domains import Domains
+from steerd.core.events import ConfigLoaded
+from steerd.core.steer import RouteState
+from steerd.core.world import ServiceState, World
+from steerd.model.fleet import Fleet
+from steerd.model.plan import Cause, Drain, Phase
+from steerd.model.route import Capabilities, Route, Target
+
+__all__ = ["load_config", "new_endpoint_drain", "refusal", "with_retired"]
+
+_MOST_REMOVED = 0.5
+
+
+def refusal(old: Fleet, new: Fleet) -> str | None:
+    """Why `new` may not replace `old` without `steerd config accept`, or None."""
+    for service in old.services:
+        after = new.service_by_name.get(service.name)
+        kept = {e.name for e in after.endpoints} if after is not None else set()
+        total = sum(e.capacity for e in service.endpoints)
+        removed = sum(e.capacity for e in service.endpoints if e.name not in kept)
+        if total > 0 and removed > _MOST_REMOVED * total + 1e-9:
+            part = f"{removed / total:.0%} of the capacity of {service.name}"
+            return f"the new config removes {part}: accept it with `steerd config accept`"
+    return None
+
+
+def load_config(world: World, event: ConfigLoaded, now: float) -> None:
+    """Puts a config in force. The first one is taken as it is; a later one may be refused, with an alert."""
+    first = not world.services and not world.fleet.services
+    if not first and not event.accepted and (why := refusal(world.fleet, event.fleet)) is not None:
+        world.alerts.set("config-refused", world.fleet.name, why, now, "steerd config accept, or mend the file")
+        world.record("config", world.fleet.name, why, now, refused=True)
+        return
+    world.alerts.clear("config-refused", event.fleet.name)
+    known = {
+        s: {e.name for e in world.service(s).endpoints} for s in world.services if s in world.fleet.service_by_name
+    }
+    world.fleet, world.capabilities = event.fleet, event.capabilities
+    world.domains = Domains(event.fleet)
+    touched = world.votes.configure(event.fleet)
+    world.board.configure(event.fleet)
+    world.confirmer.configure(event.fleet)
+    _services(world)
+    _routes(world)
+    for service, before in known.items():
+        if service not in world.services or not world.services[service].adopted:
+            continue
+        for endpoint in world.service(service).endpoints:
+            if endpoint.name not in before:
+                world.drains.put(new_endpoint_drain(endpoint.name, service, now))
+    gone = [d for d in world.drains.book.values() if not world.domains.services_in(d.name)]
+    for drain in gone:
+        world.drains.remove(drain.key)
+    for name in sorted(touched & world.board.states.keys()):
+        world.board.update(name, now)
+    if not first:
+        removed = sum(
+            len(names - {e.name for e in world.service(s).endpoints})
+            for s, names in known.items()
+            if s in world.services
+        )
+        world.record("config", event.fleet.name, f"config {event.fleet.config_hash} is in force", now, removed=removed)
+
+
+def new_endpoint_drain(name: str, service: str, now: float) -> Drain:
+    """Keeps a new endpoint at 0 until it is healthy; then the restore ramp brings it in."""
+    return Drain(
+        name=name, kind="endpoint", cause=Cause.NEW, by="automatic", reason="new in the config: comes in once healthy",
+        since=now, service=service, phase=Phase.HELD, fraction=1.0, step_at=now,
+    )  # fmt: skip
+
+
+def _services(world: World) -> None:
+    for service in world.fleet.services:
+        state = world.services.setdefault(service.name, ServiceState())
+        names = {e.name for e in service.endpoints}
+        state.shares = {n: s for n, s in state.shares.items() if n in names}
+        world.touch(service.name)
+    for name in [n for n in world.services if n not in world.fleet.service_by_name]:
+        del world.services[name]
+        for kind in ("quorum-lost", "global", "capacity-short", "overload-accepted"):
+            world.alerts.clear(kind, name)
+
+
+def with_retired(route: Route, before: Iterable[Target]) -> Route:
+    """Targets that left the config stay known to their route, without endpoints: they get weight 0, so that what was
+    written for them is taken out, and nothing else is."""
+    known = {t.key for t in route.targets}
+    taken = {v for t in route.targets for values in t.values.values() for v in values} | {
+        t.server or t.key for t in route.targets
+    }
+    retired = []
+    for target in before:
+        if target.key in known or (target.server or target.key) in taken:
+            continue
+        values = {k: left for k, vs in target.values.items() if (left := tuple(v for v in vs if v not in taken))}
+        if values or not target.values:  # an address that another target has now is not taken out with this one
+            retired.append(replace(target, endpoints=(), values=values))
+    return replace(route, targets=(*route.targets, *retired)) if retired else route
+
+
+def _routes(world: World) -> None:
+    """Routes keep their state while provider and name stay; a route that left the config is left as it is served."""
+    routes: dict[str, RouteState] = {}
+    for service in world.fleet.services:
+        for route in service.routes:
+            caps = world.capabilities.get(route.provider, Capabilities())
+            state = world.steer.routes.get(route.key)
+            if state is None:
+                state = RouteState(route, caps)
+            state.route, state.caps = with_retired(route, state.route.targets), caps
+            state.observe_only = world.observing(service.name)
+            routes[route.key] = state
+    world.steer.routes = routes

@@ -1,0 +1,173 @@
+"""Guards: which moves may not happen, each with a named reason (decisions.md, section 8).
+
+A guard looks at one intended drain and what already stands, and answers None or a `Veto`. The order is the order in which they
+are asked; the first veto is the one shown.
+
+    never-empty, residency           bind everything, operators included
+    freeze, pin                      bind automation, confirmed dead too
+    global, floor, blast radius,
+    max-ejected                      bind automation, not the confirmed dead
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from steerd.core.domains import Domain, Domains
+from steerd.model.plan import Cause, Drain, Freeze, Phase, Pin, Veto
+from steerd.model.rules import Guards
+
+__all__ = ["Intent", "Standing", "check", "out_zones"]
+
+_TINY = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A drain about to begin: its domain and the endpoints of the service in it."""
+
+    service: str
+    name: str
+    kind: Domain
+    cause: Cause
+    endpoints: frozenset[str]
+    automatic: bool = True
+    force: bool = False
+
+    @property
+    def dead(self) -> bool:
+        return self.cause is Cause.DEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What stands when a guard is asked. `shares` are the published ones of the service, `drains` all that exist."""
+
+    domains: Domains
+    rules: Guards
+    shares: Mapping[str, float]
+    drains: tuple[Drain, ...]
+    pins: tuple[Pin, ...] = ()
+    freeze: Freeze | None = None
+    everywhere: bool = False
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def check(intent: Intent, standing: Standing, now: float) -> Veto | None:
+    """The first guard that forbids `intent`, or None."""
+    for guard, binds_operators, binds_dead in _GUARDS:
+        if not intent.automatic and not binds_operators:
+            continue
+        if intent.dead and intent.automatic and not binds_dead:
+            continue
+        if (veto := guard(intent, standing, now)) is not None:
+            return veto
+    return None
+
+
+def _rotation(standing: Standing) -> set[str]:
+    return {e for e, s in standing.shares.items() if s > _TINY}
+
+
+def _never_empty(intent: Intent, standing: Standing, now: float) -> Veto | None:
+    rotation = _rotation(standing)
+    if rotation and not rotation - intent.endpoints:
+        text = f"draining {intent.name} would leave {intent.service} with nothing in service"
+        return Veto(intent.service, intent.name, "never-empty", text, now)
+    return None
+
+
+def _residency(intent: Intent, standing: Standing, now: float) -> Veto | None:
+    for route, regions in sorted(standing.only.items()):
+        inside = {e for e in _rotation(standing) if standing.domains.region_of(e) in regions}
+        if inside and not inside - intent.endpoints:
+            text = f"{route} may only be served from {', '.join(regions)}, where {intent.name} is all that is left"
+            return Veto(intent.service, intent.name, "residency", text, now)
+    return None
+
+
+def _freeze(intent: Intent, standing: Standing, now: float) -> Veto | None:
+    if standing.freeze is None:
+        return None
+    text = f"frozen by {standing.freeze.by}: {standing.freeze.reason}"
+    return Veto(intent.service, intent.name, "freeze", text, now)
+
+
+def _pin(intent: Intent, standing: Standing, now: float) -> Veto | None:
+    pinned: set[str] = set()
+    for pin in standing.pins:
+        pinned |= standing.domains.members(intent.service, pin.name)
+    if intent.endpoints and intent.endpoints <= pinned:
+        by = ", ".join(sorted({p.by for p in standing.pins}))
+        return Veto(intent.service, intent.name, "pin", f"{intent.name} is pinned by {by}", now)
+    return None
+
+
+def _everywhere(intent: Intent, standing: Standing, now: float) -> Veto | None:
+    if not standing.everywhere:
+        return None
+    text = "everything is bad at once: more likely a deploy, a shared dependency or steerd itself than this domain"
+    return Veto(intent.service, intent.name, "global", text, now)
+
+
+def _floor(intent: Intent, standing: Standing, now: float) -> Veto | None:
+    """Only a move that takes members out can break the floor: one that is out already may be drained on paper."""
+    rotation = _rotation(standing)
+    leaving = rotation & intent.endpoints
+    members = len(standing.shares)
+    needed = max(1.0, standing.rules.min_in_rotation * members)
+    left = len(rotation - intent.endpoints)
+    if leaving and left < needed - _TINY:
+        floor = f"min_in_rotation {standing.rules.min_in_rotation:.0%}"
+        text = f"{left} of {members} endpoints would stay in rotation, fewer than {floor}"
+        return Veto(intent.service, intent.name, "floor", text, now)
+    return None
+
+
+def out_zones(standing_drains: tuple[Drain, ...]) -> tuple[set[str], set[str]]:
+    """(zones, regions) that are drained or draining by a drain of their own; a restoring one has given its place back."""
+    active = [d for d in standing_drains if d.phase is not Phase.RESTORING and d.cause is not Cause.NEW]
+    return {d.name for d in active if d.kind == "zone"}, {d.name for d in active if d.kind == "region"}
+
+
+def _blast_radius(intent: Intent, standing: Standing, now: float) -> Veto | None:
+    rules, domains = standing.rules, standing.domains
+    zones, regions = out_zones(standing.drains)
+    if intent.kind == "region":
+        others = regions - {intent.name}
+        if len(others) + 1 > rules.max_regions_drained:
+            text = f"{', '.join(sorted(others))} is drained already: max_regions_drained is {rules.max_regions_drained}"
+            return Veto(intent.service, intent.name, "blast-radius", text, now)
+    if intent.kind == "zone":
+        region = domains.region_of_zone(intent.name)
+        others = {z for z in zones - {intent.name} if domains.region_of_zone(z) == region and region not in regions}
+        if len(others) + 1 > rules.max_zones_drained:
+            text = f"{', '.join(sorted(others))} of {region} is out already: max_zones_drained is {rules.max_zones_drained}"
+            return Veto(intent.service, intent.name, "blast-radius", text, now)
+    return None
+
+
+def _max_ejected(intent: Intent, standing: Standing, now: float) -> Veto | None:
+    if intent.kind != "endpoint":
+        return None
+    active = [d for d in standing.drains if d.service == intent.service and d.phase is not Phase.RESTORING]
+    single = {d.name for d in active if d.kind == "endpoint" and d.cause is not Cause.NEW} - {intent.name}
+    limit = max(2.0, standing.rules.max_ejected * len(standing.shares))
+    if len(single) + 1 > limit + _TINY:
+        text = f"{len(single)} single endpoints are out already: max_ejected is {standing.rules.max_ejected:.0%}"
+        return Veto(intent.service, intent.name, "max-ejected", text, now)
+    return None
+
+
+# (guard, binds operators, binds the confirmed dead)
+_GUARDS = (
+    (_never_empty, True, True),
+    (_residency, True, True),
+    (_freeze, False, True),
+    (_pin, False, True),
+    (_everywhere, False, False),
+    (_floor, False, False),
+    (_blast_radius, False, False),
+    (_max_ejected, False, False),
+)

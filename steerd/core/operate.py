@@ -1,0 +1,252 @@
+"""Operate: what operators ask for (interfaces.md, CLI). Every command is answered; a veto says which guard and why.
+
+Operators pass every guard but never-empty and residency; their drains still move in steps unless they say `now`, and what does not
+fit under `max_utilization` stays where it is unless they say `force`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from steerd.core import guards, ramp
+from steerd.core.decide import demand_of, plan_service, utilization
+from steerd.core.effects import Answer
+from steerd.core.events import OperatorCommand
+from steerd.core.world import World
+from steerd.model.health import Health
+from steerd.model.plan import Cause, Drain, Freeze, Phase, Pin, Veto
+
+__all__ = ["operate", "preview_drain", "standing_for"]
+
+_HOUR_S = 3600.0
+_DRAIN_FOR_S = 4 * _HOUR_S
+_PIN_FOR_S = 1 * _HOUR_S
+_MOST_S = 72 * _HOUR_S
+
+
+def operate(world: World, command: OperatorCommand, now: float) -> None:
+    """Carries out one command and emits its `Answer`. Leader only: a follower answers that it does not lead."""
+    if not world.leading:
+        who = f"{world.leader} leads" if world.leader else "nobody leads"
+        world.emit(Answer(command.id, "invalid", f"{world.name} does not lead ({who}): ask the leader"))
+        return
+    answer = _VERBS[command.verb](world, command, now)
+    world.emit(answer)
+    if answer.result == "ok":
+        text = f"{command.verb} {command.name}".strip() + (f": {command.reason}" if command.reason else "")
+        world.record("operator", command.name or world.fleet.name, text, now, by=command.by, verb=command.verb)
+
+
+def standing_for(world: World, service: str) -> guards.Standing:
+    """What the guards look at, for one service, as it stands now."""
+    only = {r.key: r.only for r in world.service(service).routes if r.only}
+    diagnosis = world.diagnoser.services.get(service)
+    return guards.Standing(
+        domains=world.domains,
+        rules=world.fleet.guards,
+        shares=world.services[service].shares,
+        drains=tuple(world.drains.book.values()),
+        pins=tuple(world.pins.values()),
+        freeze=world.freeze,
+        everywhere=diagnosis.everywhere if diagnosis is not None else False,
+        only=only,
+    )
+
+
+def preview_drain(world: World, drain: Drain, now: float) -> tuple[dict[str, object], Veto | None]:
+    """Who would receive how much if `drain` went all the way, utilization after, and the guard that forbids it."""
+    receives: list[dict[str, object]] = []
+    moved, worst, veto = 0.0, None, None
+    notes: list[str] = []
+    for service in world.domains.services_in(drain.name):
+        members = world.domains.members(service, drain.name)
+        intent = guards.Intent(
+            service, drain.name, drain.kind, drain.cause, members, automatic=False, force=drain.force
+        )
+        veto = veto or guards.check(intent, standing_for(world, service), now)
+        existing = world.drains.of_service(service, world.domains)
+        before = plan_service(world, service, existing, now).result
+        after = plan_service(world, service, [*existing, replace(drain, fraction=1.0)], now).result
+        load = utilization(world, service, after.shares)
+        for endpoint in sorted(after.shares):
+            gain = after.shares[endpoint] - before.shares.get(endpoint, 0.0)
+            if gain > 1e-9:
+                receives.append(
+                    {
+                        "name": endpoint,
+                        "from": before.shares[endpoint],
+                        "to": after.shares[endpoint],
+                        "utilization": load.get(endpoint),
+                    }
+                )
+                moved += gain
+        for key, left in after.kept.items():
+            if key == drain.key:
+                notes.append(
+                    f"{left:.0%} of {service} would stay on {drain.name}: no room under max_utilization (--force moves it)"
+                )
+        if load:
+            worst = max(load.values()) if worst is None else max(worst, *load.values())
+        if demand_of(world, service) is None:
+            notes.append(f"the demand of {service} is unknown: the capacity rule is off")
+    preview: dict[str, object] = {"receives": receives, "moved": moved, "after_utilization": worst, "notes": notes}
+    return preview, veto
+
+
+def _drain(world: World, command: OperatorCommand, now: float) -> Answer:
+    kind = world.domains.kind(command.name)
+    if kind is None or not world.domains.services_in(command.name):
+        return _invalid(command, _unknown(world, command.name))
+    if not command.reason:
+        return _invalid(command, "a drain needs a reason: --reason WHY")
+    for_s = command.for_s if command.for_s is not None else _DRAIN_FOR_S
+    if not 0 < for_s <= _MOST_S:
+        return _invalid(command, "a drain lasts at most 72 h: renew it when it still stands")
+    drain = Drain(
+        name=command.name, kind=kind, cause=Cause.OPERATOR, by=command.by, reason=command.reason, since=now,
+        until=now + for_s, now=command.now, force=command.force,
+    )  # fmt: skip
+    known = world.drains.book.get(drain.key)
+    if known is not None and known.phase is not Phase.RESTORING:
+        renewed = replace(
+            known, until=now + for_s, reason=command.reason, by=command.by, now=command.now, force=command.force
+        )
+        if command.now and renewed.fraction < 1.0:
+            renewed = replace(renewed, fraction=1.0, phase=Phase.HELD, step_at=now)
+        world.drains.put(renewed)
+        return Answer(command.id, "ok", f"the drain of {command.name} is renewed", {"until": now + for_s})
+    preview, veto = preview_drain(world, drain, now)
+    if veto is not None:
+        world.record("veto", command.name, f"{veto.guard}: {veto.text}", now, by=command.by, guard=veto.guard)
+        data = {"preview": preview, "veto": {"guard": veto.guard, "text": veto.text}}
+        return Answer(command.id, "vetoed", f"{veto.guard}: {veto.text}", data)
+    started = ramp.begin(drain, world.fleet.ramp, now)
+    world.drains.put(started)
+    world.record("drain", command.name, command.reason, now, by=command.by, cause="operator")
+    text = f"{command.name} is draining: {started.fraction:.0%} at once" + (
+        "" if started.fraction >= 1 else ", the rest in steps"
+    )
+    return Answer(command.id, "ok", text, {"preview": preview, "until": started.until, "fraction": started.fraction})
+
+
+def _restore(world: World, command: OperatorCommand, now: float) -> Answer:
+    mine = [d for d in world.drains.book.values() if d.name == command.name]
+    held = [k for k, s in world.steer.routes.items() if s.held and (command.name in s.held or command.name == k)]
+    if not mine and not held:
+        if world.fleet.kind_of(command.name) is None and command.name not in world.steer.routes:
+            return _invalid(command, _unknown(world, command.name))
+        wider = sorted({d.name for d in world.drains.book.values() if _inside(world, command.name, d.name)})
+        hint = f"; {', '.join(wider)} is, and contains it: restore that" if wider else ""
+        return _invalid(command, f"{command.name} is not drained{hint}")
+    bad = [d for d in mine if d.automatic and _all_down(world, d)]
+    if bad and not command.force:
+        text = f"{command.name} is still down ({bad[0].reason}): it would be drained again at once. Pin it if you know better."
+        return Answer(command.id, "vetoed", text, {"veto": {"guard": "health", "text": text}})
+    for drain in mine:
+        if drain.phase is Phase.RESTORING:
+            continue
+        restoring = ramp.release(replace(drain, until=None), world.fleet.ramp, now)
+        if command.now:
+            world.drains.remove(drain.key)
+        else:
+            world.drains.put(restoring)
+    for key in held:
+        world.steer.routes[key].held = {}
+        world.alerts.clear("drift", key)
+        world.touch(world.steer.routes[key].route.service)
+        world.steer.reassert(key, now)
+    world.record("restore", command.name, command.reason or "asked for", now, by=command.by)
+    steps = ", ".join(f"{s:.0%}" for s in world.fleet.ramp.restore_steps)
+    text = f"{command.name} comes back" + (" at once" if command.now else f" in steps: {steps}")
+    return Answer(command.id, "ok", text)
+
+
+def _pin(world: World, command: OperatorCommand, now: float) -> Answer:
+    services = world.domains.services_in(command.name)
+    if not services:
+        return _invalid(command, _unknown(world, command.name))
+    if command.share is None or not 0.0 <= command.share <= 1.0:
+        return _invalid(command, "a pin needs a share between 0% and 100%")
+    if not command.reason:
+        return _invalid(command, "a pin needs a reason: --reason WHY")
+    for_s = command.for_s if command.for_s is not None else _PIN_FOR_S
+    if not 0 < for_s <= _MOST_S:
+        return _invalid(command, "a pin lasts at most 72 h: renew it when it is still needed")
+    for service in services:
+        members = world.domains.members(service, command.name)
+        others = {e for e, s in world.services[service].shares.items() if s > 0} - members
+        if command.share <= 0 and not others:
+            text = f"never-empty: pinning {command.name} to 0 would leave {service} with nothing in service"
+            return Answer(command.id, "vetoed", text, {"veto": {"guard": "never-empty", "text": text}})
+    pin = Pin(
+        name=command.name, share=command.share, by=command.by, reason=command.reason, since=now, until=now + for_s
+    )
+    world.pins[command.name] = pin
+    world.timers.at(pin.until, "pins", "")
+    _touch(world, services)
+    return Answer(command.id, "ok", f"{command.name} is pinned to {command.share:.1%}", {"until": pin.until})
+
+
+def _unpin(world: World, command: OperatorCommand, now: float) -> Answer:
+    if world.pins.pop(command.name, None) is None:
+        return _invalid(command, f"{command.name} is not pinned")
+    _touch(world, world.domains.services_in(command.name))
+    return Answer(command.id, "ok", f"{command.name} is no longer pinned")
+
+
+def _freeze(world: World, command: OperatorCommand, now: float) -> Answer:
+    if not command.reason:
+        return _invalid(command, "a freeze needs a reason: --reason WHY")
+    until = now + command.for_s if command.for_s is not None else None
+    world.freeze = Freeze(by=command.by, reason=command.reason, since=now, until=until)
+    if until is not None:
+        world.timers.at(until, "pins", "")
+    _touch(world, tuple(world.services))
+    return Answer(command.id, "ok", "automation is frozen: nothing moves by itself until `steerd unfreeze`")
+
+
+def _unfreeze(world: World, command: OperatorCommand, now: float) -> Answer:
+    if world.freeze is None:
+        return _invalid(command, "nothing is frozen")
+    world.freeze = None
+    _touch(world, tuple(world.services))
+    return Answer(command.id, "ok", "automation goes on")
+
+
+def _touch(world: World, services: tuple[str, ...]) -> None:
+    world.state_changed = True
+    for service in services:
+        world.touch(service)
+
+
+def _invalid(command: OperatorCommand, text: str) -> Answer:
+    return Answer(command.id, "invalid", text)
+
+
+def _unknown(world: World, name: str) -> str:
+    kind = world.fleet.kind_of(name)
+    if kind is None:
+        return f"nothing is called {name}: `steerd status` lists endpoints, zones and regions"
+    return f"{name} is a {kind}: only endpoints, zones and regions with endpoints can be moved"
+
+
+def _inside(world: World, name: str, outer: str) -> bool:
+    return any(
+        (m := world.domains.members(s, name)) and m <= world.domains.members(s, outer)
+        for s in world.domains.services_in(name)
+    )
+
+
+def _all_down(world: World, drain: Drain) -> bool:
+    members = world.domains.members(drain.service or "", drain.name)
+    return bool(members) and all(world.board.states[e].health is Health.DOWN for e in members)
+
+
+_VERBS = {
+    "drain": _drain,
+    "restore": _restore,
+    "pin": _pin,
+    "unpin": _unpin,
+    "freeze": _freeze,
+    "unfreeze": _unfreeze,
+}

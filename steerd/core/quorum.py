@@ -1,0 +1,328 @@
+"""Quorum: one endpoint's health from the voices of the vantage zones (decisions.md, section 4).
+
+    votes -> voices (one per vantage zone) -> counts -> latches with two thresholds -> health
+
+Nothing here knows of other endpoints, but for the settle rule, which the board at the end of this file keeps: while another
+endpoint of the service is halfway to down, new `down` conclusions wait, so that one zone failure is one decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from steerd.core.timers import Timers
+from steerd.core.votes import AgentState, VoteTable
+from steerd.model.fleet import Fleet
+from steerd.model.health import Health, Voice
+from steerd.model.rules import Quorum
+from steerd.model.vote import Verdict, Vote
+
+__all__ = ["EndpointBoard", "EndpointState", "Tally", "fold_voices", "reaches", "tally", "under"]
+
+_ANSWERING = frozenset({Verdict.HEALTHY, Verdict.SATURATED, Verdict.DEGRADED})
+_EPSILON = 1e-9
+"""Thresholds are fractions such as 2/3: compare with a margin, so that 2 voices of 3 reach 2/3."""
+
+
+def fold_voices(fleet: Fleet, votes: Iterable[tuple[AgentState, Vote]]) -> tuple[Voice, ...]:
+    """One voice per vantage zone: the majority verdict of its agents, a tie is no voice, unknown verdicts do not speak.
+
+    `all_failed` and `transport` hold when they hold for a majority of the zone's agents behind the verdict.
+    """
+    zones: dict[str, list[tuple[AgentState, Vote]]] = {}
+    for agent, vote in votes:
+        if vote.verdict is not Verdict.UNKNOWN:
+            zones.setdefault(agent.zone, []).append((agent, vote))
+    voices = []
+    for zone in sorted(zones):
+        members = sorted(zones[zone], key=lambda pair: pair[0].name)
+        counts: dict[Verdict, int] = {}
+        for _, vote in members:
+            counts[vote.verdict] = counts.get(vote.verdict, 0) + 1
+        verdict, most = max(counts.items(), key=lambda item: item[1])
+        if most * 2 <= len(members):
+            continue
+        behind = [vote for _, vote in members if vote.verdict is verdict]
+        voices.append(
+            Voice(
+                zone=zone,
+                region=fleet.vantage_region(zone),
+                verdict=verdict,
+                all_failed=sum(v.all_failed for v in behind) * 2 > len(behind),
+                transport=sum(v.transport for v in behind) * 2 > len(behind),
+                reason=next((v.reason for v in behind if v.reason), None),
+                layer=next((v.layer.value for v in behind if v.layer), None),
+                agents=tuple(agent.name for agent, _ in members),
+            )
+        )
+    return tuple(voices)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Voices counted: `unhealthy` with all their last looks failed, `degraded` or worse, `saturated` or worse; and the vantage
+    regions behind each."""
+
+    voices: int
+    unhealthy: int
+    degraded: int
+    saturated: int
+    unhealthy_regions: int
+    degraded_regions: int
+    saturated_regions: int
+
+
+def tally(voices: tuple[Voice, ...]) -> Tally:
+    """Counts the voices for each threshold."""
+    down = [v for v in voices if v.verdict is Verdict.UNHEALTHY and v.all_failed]
+    degraded = [v for v in voices if v.verdict in (Verdict.UNHEALTHY, Verdict.DEGRADED)]
+    saturated = [v for v in voices if v.verdict in (Verdict.UNHEALTHY, Verdict.DEGRADED, Verdict.SATURATED)]
+    return Tally(
+        voices=len(voices),
+        unhealthy=len(down),
+        degraded=len(degraded),
+        saturated=len(saturated),
+        unhealthy_regions=len({v.region for v in down}),
+        degraded_regions=len({v.region for v in degraded}),
+        saturated_regions=len({v.region for v in saturated}),
+    )
+
+
+def reaches(count: int, regions: int, total: int, rules: Quorum) -> bool:
+    """Enough voices, from enough vantage regions, to set a latch."""
+    return count >= rules.down_at * total - _EPSILON and count > 0 and regions >= rules.vantage_regions
+
+
+def under(count: int, total: int, rules: Quorum) -> bool:
+    """So few voices that a latch is released: at most one, or at most a fifth."""
+    return count <= max(1.0, rules.up_at * total + _EPSILON)
+
+
+@dataclass(slots=True)
+class EndpointState:
+    """Everything the core remembers of one endpoint's health."""
+
+    name: str
+    service: str
+    zone: str
+    health: Health = Health.UNKNOWN
+    since: float = 0.0
+    decided: bool = False
+    undecided_why: str = "no votes yet"
+    voices: tuple[Voice, ...] = ()
+    reason: str | None = None
+    down: bool = False
+    degraded: bool = False
+    saturated: bool = False
+    between: bool = False
+    candidate_since: float | None = None
+    suspect_at: float | None = None
+    down_at: float | None = None
+    version: str | None = None
+    version_before: str | None = None
+    version_since: float = 0.0
+    counts: Tally = field(default_factory=lambda: Tally(0, 0, 0, 0, 0, 0, 0))
+
+    def answering(self, zone: str) -> bool:
+        """True when the voice of `zone` sees this endpoint answer."""
+        return any(v.zone == zone and v.verdict in _ANSWERING for v in self.voices)
+
+
+class EndpointBoard:
+    """Health of every endpoint, kept up to date from the vote table. Cost follows the endpoints touched, not the fleet."""
+
+    def __init__(self, fleet: Fleet, votes: VoteTable, timers: Timers) -> None:
+        self._votes = votes
+        self._timers = timers
+        self.states: dict[str, EndpointState] = {}
+        self._between: dict[str, set[str]] = {}
+        self._waiting: dict[str, set[str]] = {}
+        self.answering: dict[str, dict[str, int]] = {}
+        self._seers: dict[str, tuple[str, ...]] = {}
+        self.configure(fleet)
+
+    def configure(self, fleet: Fleet) -> None:
+        """Takes a new config; health of endpoints that stay is kept."""
+        self._fleet = fleet
+        old = self.states
+        self.states = {}
+        for service in fleet.services:
+            for e in service.endpoints:
+                known = old.get(e.name)
+                fits = known is not None and (known.service, known.zone) == (service.name, e.zone)
+                self.states[e.name] = (
+                    known if known is not None and fits else EndpointState(e.name, service.name, e.zone)
+                )
+        self._between = {s.name: set() for s in fleet.services}
+        self._waiting = {s.name: set() for s in fleet.services}
+        self.answering = {s.name: {} for s in fleet.services}
+        for state in self.states.values():
+            self._count_answering(state, 1)
+            if state.between:
+                self._between[state.service].add(state.name)
+            if state.candidate_since is not None:
+                self._waiting[state.service].add(state.name)
+        self._seers = {e.name: _seers(fleet, s.name, e.name) for s in fleet.services for e in s.endpoints}
+
+    def seers(self, endpoint: str) -> tuple[str, ...]:
+        """Agents registered to look at `endpoint`."""
+        return self._seers.get(endpoint, ())
+
+    def update(self, endpoint: str, now: float) -> set[str]:
+        """Counts one endpoint's votes anew. Returns the endpoints (it, and ones that waited for it) whose health changed."""
+        state = self.states.get(endpoint)
+        if state is None:
+            return set()
+        fresh = self._votes.fresh_votes(endpoint, now)
+        self._count_answering(state, -1)
+        state.voices = fold_voices(self._fleet, fresh)
+        self._count_answering(state, 1)
+        _note_version(state, fresh, now)
+        if not any(vote.suspect or vote.verdict is Verdict.UNHEALTHY for _, vote in fresh):
+            state.suspect_at = None
+        why = self._undecided(state, fresh)
+        state.decided, state.undecided_why = why is None, why or ""
+        changed = self._conclude(state, now) if why is None else set()
+        if why is not None:
+            self._set_between(state, between=False)
+            self._stop_waiting(state)
+        return changed | self._release(state.service, now)
+
+    def _undecided(self, state: EndpointState, fresh: list[tuple[AgentState, Vote]]) -> str | None:
+        """Why there is no quorum for this endpoint, or None when there is one."""
+        rules = self._fleet.quorum
+        if len(state.voices) < rules.voices:
+            return f"{len(state.voices)} of {rules.voices} voices"
+        seers = self._seers[state.name]
+        silent = _silent_regions(self._fleet, self._votes, seers)
+        registered = [a for a in seers if self._fleet.vantage_region(self._votes.agents[a].zone) not in silent]
+        voting = sum(1 for _, vote in fresh if vote.verdict is not Verdict.UNKNOWN)
+        if voting * 2 <= len(registered):
+            return f"fresh votes from {voting} of {len(registered)} agents"
+        return None
+
+    def _conclude(self, state: EndpointState, now: float) -> set[str]:
+        rules, count = self._fleet.quorum, tally(state.voices)
+        state.counts = count
+        wants_down = reaches(count.unhealthy, count.unhealthy_regions, count.voices, rules)
+        clear = under(count.unhealthy, count.voices, rules)
+        self._set_between(state, between=not wants_down and not clear and not state.down)
+        if state.down and clear:
+            state.down = False
+        if wants_down and not state.down:
+            if state.candidate_since is None:
+                state.candidate_since = now
+                self._waiting[state.service].add(state.name)
+        else:
+            self._stop_waiting(state)
+        state.degraded = _latch(state.degraded, count.degraded, count.degraded_regions, count.voices, rules)
+        state.saturated = _latch(state.saturated, count.saturated, count.saturated_regions, count.voices, rules)
+        if state.candidate_since is not None or (state.between and state.health is Health.UNKNOWN):
+            return set()  # not yet: a candidate is settled in `_release`; a first answer halfway is no answer
+        return {state.name} if self._settle_health(state, now) else set()
+
+    def _release(self, service: str, now: float) -> set[str]:
+        """Lets waiting `down` conclusions through: nobody else is halfway, or they waited `settle` long enough."""
+        changed: set[str] = set()
+        waiting, between = self._waiting[service], self._between[service]
+        if not waiting:
+            return changed
+        for name in sorted(waiting):
+            state = self.states[name]
+            since = state.candidate_since if state.candidate_since is not None else now
+            deadline = since + self._fleet.quorum.settle_s
+            if between - {name} and now < deadline:
+                self._timers.at(deadline, "settle", name)
+                continue
+            self._stop_waiting(state)
+            state.down = True
+            if self._settle_health(state, now):
+                changed.add(name)
+        return changed
+
+    def settle(self, endpoint: str, now: float) -> set[str]:
+        """A settle alarm rang."""
+        state = self.states.get(endpoint)
+        return self._release(state.service, now) if state is not None else set()
+
+    def _settle_health(self, state: EndpointState, now: float) -> bool:
+        if state.down:
+            health = Health.DOWN
+        elif state.degraded:
+            health = Health.DEGRADED
+        elif state.saturated:
+            health = Health.SATURATED
+        else:
+            health = Health.HEALTHY
+        worst = [v for v in state.voices if v.verdict is not Verdict.HEALTHY]
+        reasons = sorted({f"{v.layer}: {v.reason}" if v.layer else v.reason for v in worst if v.reason})
+        state.reason = "; ".join(reasons[:2]) if health is not Health.HEALTHY and reasons else None
+        if health is state.health:
+            return False
+        state.health, state.since = health, now
+        state.down_at = now if health is Health.DOWN else None
+        return True
+
+    def _set_between(self, state: EndpointState, *, between: bool) -> None:
+        state.between = between
+        group = self._between[state.service]
+        if between:
+            group.add(state.name)
+        else:
+            group.discard(state.name)
+
+    def _stop_waiting(self, state: EndpointState) -> None:
+        state.candidate_since = None
+        self._waiting[state.service].discard(state.name)
+
+    def _count_answering(self, state: EndpointState, by: int) -> None:
+        counts = self.answering.setdefault(state.service, {})
+        for voice in state.voices:
+            if voice.verdict in _ANSWERING:
+                counts[voice.zone] = counts.get(voice.zone, 0) + by
+
+    def confirmed_dead(self, endpoint: str) -> bool:
+        """Section 6: every voice from outside its zone (all but one, when there are at least 5; at least 3 in all) failed its last
+        looks in transport, and the same voices see other endpoints of the service answering."""
+        state = self.states[endpoint]
+        if not state.down:
+            return False
+        outside = [v for v in state.voices if v.zone != state.zone]
+        counts = self.answering[state.service]
+        sure = [v for v in outside if v.transport and v.all_failed and counts.get(v.zone, 0) > 0]
+        needed = len(outside) - 1 if len(outside) >= 5 else len(outside)
+        return len(sure) >= max(3, needed)
+
+
+def _note_version(state: EndpointState, fresh: list[tuple[AgentState, Vote]], now: float) -> None:
+    """The version label most agents see; the one before it is kept, to tell a deploy from an accident."""
+    seen: dict[str, int] = {}
+    for _, vote in fresh:
+        if vote.version is not None:
+            seen[vote.version] = seen.get(vote.version, 0) + 1
+    if not seen:
+        return
+    version = max(sorted(seen), key=lambda v: seen[v])
+    if version != state.version:
+        state.version_before, state.version, state.version_since = state.version, version, now
+
+
+def _latch(latched: bool, count: int, regions: int, total: int, rules: Quorum) -> bool:  # noqa: FBT001 - a latch is a boolean
+    if latched:
+        return not under(count, total, rules)
+    return reaches(count, regions, total, rules)
+
+
+def _seers(fleet: Fleet, service: str, endpoint: str) -> tuple[str, ...]:
+    return tuple(a.name for a in fleet.agents if not a.sees or service in a.sees or endpoint in a.sees)
+
+
+def _silent_regions(fleet: Fleet, votes: VoteTable, agents: tuple[str, ...]) -> set[str]:
+    """Vantage regions none of whose agents was heard within `vote_ttl`: they leave the count of registered agents."""
+    heard: dict[str, bool] = {}
+    for name in agents:
+        state = votes.agents[name]
+        region = fleet.vantage_region(state.zone)
+        heard[region] = heard.get(region, False) or state.fresh
+    return {region for region, fresh in heard.items() if not fresh}

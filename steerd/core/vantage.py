@@ -1,0 +1,68 @@
+"""Vantage: which agents disagree with everybody else (decisions.md, section 4, first paragraph). Alerts only, moves nothing."""
+
+from __future__ import annotations
+
+from steerd.core.world import World
+from steerd.model.vote import Verdict
+
+__all__ = ["isolated", "review_agents"]
+
+_FOR_S = 10.0
+_BAD_SHARE = 0.5
+_DISAGREE_SHARE = 0.8
+
+
+def isolated(world: World, zone: str, now: float) -> bool:
+    """Votes from vantage zone `zone` are bad for >= 50% of endpoints in >= 2 zones while >= 80% of the other voices disagree."""
+    bad = total = others = disagree = 0
+    zones: set[str] = set()
+    for state in world.board.states.values():
+        mine = next((v for v in state.voices if v.zone == zone), None)
+        if mine is None:
+            continue
+        total += 1
+        if mine.verdict is not Verdict.UNHEALTHY:
+            continue
+        bad += 1
+        zones.add(state.zone)
+        rest = [v for v in state.voices if v.zone != zone]
+        others += len(rest)
+        disagree += sum(v.verdict is not Verdict.UNHEALTHY for v in rest)
+    return (
+        total > 0
+        and bad >= _BAD_SHARE * total
+        and len(zones) >= 2
+        and others > 0
+        and disagree >= _DISAGREE_SHARE * others
+    )
+
+
+def review_agents(world: World, since: dict[str, float], now: float) -> None:
+    """Brings the alerts about agents up to date: isolated vantages, absent and abstaining agents, differing configs."""
+    texts: dict[str, str] = {}
+    for zone in sorted({a.zone for a in world.votes.agents.values() if a.fresh}):
+        if not isolated(world, zone, now):
+            since.pop(zone, None)
+            continue
+        began = since.setdefault(zone, now)
+        if now - began >= _FOR_S:
+            texts[zone] = f"{zone} sees failures that nobody else sees: one voice of several, so nothing moves"
+        else:
+            world.timers.at(began + _FOR_S, "agents", "")
+    world.alerts.assert_only("vantage-isolated", texts, now)
+    agents = world.votes.agents.values()
+    absent = {
+        a.name: f"agent {a.name} in {a.zone} is not heard" for a in agents if a.heard_at is not None and not a.fresh
+    }
+    world.alerts.assert_only("agent-absent", absent, now)
+    doubting = {
+        a.name: f"agent {a.name} abstains: {a.abstaining}" for a in agents if a.fresh and a.abstaining is not None
+    }
+    world.alerts.assert_only("agent-abstaining", doubting, now)
+    mine = world.fleet.config_hash
+    differing = {
+        a.name: f"agent {a.name} runs config {a.config_hash}, this coordinator {mine}"
+        for a in agents
+        if a.fresh and a.config_hash and mine and a.config_hash != mine
+    }
+    world.alerts.assert_only("config-mismatch", differing, now)

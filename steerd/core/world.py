@@ -1,0 +1,111 @@
+"""Everything one engine remembers, in one place. Stages read it; each part has one stage that writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from steerd.core.alerts import AlertBoard
+from steerd.core.confirm import Confirmer
+from steerd.core.diagnose import Diagnoser
+from steerd.core.domains import Domains
+from steerd.core.drains import Drains
+from steerd.core.effects import Effect, Record
+from steerd.core.quorum import EndpointBoard
+from steerd.core.shares import Result
+from steerd.core.steer import Steer
+from steerd.core.timers import Timers
+from steerd.core.votes import VoteTable
+from steerd.model.fleet import Fleet, Service
+from steerd.model.plan import Decision, Freeze, HardState, Pin, Veto
+from steerd.model.route import Capabilities, Desired
+
+__all__ = ["ServiceState", "World"]
+
+
+@dataclass(slots=True)
+class ServiceState:
+    """What is remembered of one service's plan.
+
+    `reason` is the fingerprint of everything that may change a plan (drains, pins, config): a plan is computed again only when
+    it changes, so that nothing is reshuffled without a reason. `adopted` tells that routes' state was taken over or published once.
+    """
+
+    shares: dict[str, float] = field(default_factory=dict)
+    result: Result | None = None
+    reason: object = None
+    adopted: bool = False
+    demand: float | None = None
+    vetoes: list[Veto] = field(default_factory=list)
+    last: Decision | None = None
+    bootstrap_since: float | None = None
+    seen_vetoes: frozenset[tuple[str, str]] = frozenset()
+
+
+class World:
+    """The engine's memory."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.out: list[Effect] = []
+        self.timers = Timers()
+        self.fleet = Fleet(name="")
+        self.capabilities: Mapping[str, Capabilities] = {}
+        self.domains = Domains(self.fleet)
+        self.votes = VoteTable(self.timers)
+        self.board = EndpointBoard(self.fleet, self.votes, self.timers)
+        self.diagnoser = Diagnoser(self.timers)
+        self.confirmer = Confirmer()
+        self.alerts = AlertBoard(self.emit)
+        self.dirty: dict[str, None] = {}
+        self.drains = Drains(self.timers, self.emit, self.alerts, self._touch_domain)
+        self.steer = Steer(self.timers, self.emit)
+        self.services: dict[str, ServiceState] = {}
+        self.pins: dict[str, Pin] = {}
+        self.freeze: Freeze | None = None
+        self.leading = False
+        self.leader: str | None = None
+        self.epoch = 0
+        self.seq = 0
+        self.state_changed = False
+        self.last_change: dict[str, float] = {}
+        self.started_at = 0.0
+
+    def emit(self, effect: Effect) -> None:
+        self.out.append(effect)
+
+    def record(self, kind: str, of: str, text: str, now: float, **data: object) -> None:
+        """Adds a `Record` effect."""
+        self.out.append(Record(kind, of, text, now, data))
+
+    def touch(self, service: str) -> None:
+        """The service must be reviewed before this step ends."""
+        self.dirty[service] = None
+
+    def _touch_domain(self, name: str) -> None:
+        self.state_changed = True
+        for service in self.domains.services_in(name):
+            self.dirty[service] = None
+
+    def service(self, name: str) -> Service:
+        return self.fleet.service_by_name[name]
+
+    def observing(self, service: str) -> bool:
+        """Observe mode, of the fleet or the service: everything is decided, nothing is written."""
+        return "observe" in (self.fleet.mode, self.service(service).mode)
+
+    def hard_state(self) -> HardState:
+        """What must survive a restart, as of now."""
+        desired: dict[str, Desired] = {
+            k: d for k, s in self.steer.routes.items() if (d := s.wanted or s.desired) is not None
+        }
+        return HardState(
+            drains=tuple(self.drains.book[k] for k in sorted(self.drains.book)),
+            pins=tuple(self.pins[k] for k in sorted(self.pins)),
+            freeze=self.freeze,
+            desired=desired,
+            shares={n: dict(s.shares) for n, s in self.services.items() if s.shares},
+            last_change=dict(self.last_change),
+            epoch=self.epoch,
+            seq=self.seq,
+        )

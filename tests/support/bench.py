@@ -1,0 +1,173 @@
+"""A bench for the engine: virtual time, agents that say what they are told, and a provider that serves what it is given.
+
+No sockets, no clocks. `Bench.run` steps the engine through time and carries its effects out at once (or as told to fail).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from steerd.core import effects as fx
+from steerd.core import events as ev
+from steerd.core.engine import Engine
+from steerd.model.fleet import Fleet
+from steerd.model.plan import Decision, HardState
+from steerd.model.route import Capabilities, Fence, Observed
+from steerd.model.sample import Layer
+from steerd.model.vote import Ballot, CheckCounts, Heartbeat, Verdict, Vote
+from tests.support.fleets import WEIGHTED
+
+__all__ = ["Bench"]
+
+_HEARTBEAT_S = 2.0
+
+
+class Bench:
+    """One coordinator's core at the lead, with everything around it simulated by the simplest means."""
+
+    def __init__(self, fleet: Fleet, caps: Capabilities = WEIGHTED, *, start: float = 1000.0, served: dict[str, int] | None = None):
+        self.fleet = fleet
+        self.now = start
+        self.engine = Engine("co")
+        self.effects: list[fx.Effect] = []
+        self.log: list[tuple[float, fx.Effect]] = []
+        self.served: dict[str, Observed] = {}
+        self.writes: list[tuple[float, dict[str, int]]] = []
+        self.fail: str | None = None
+        self.store: list[Decision | None] = []
+        self.state: HardState | None = None
+        self.said: dict[str, dict[str, Vote]] = {}
+        self.muted: set[str] = set()
+        self.abstaining: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}
+        self._next_beat = start
+        self._answers: dict[str, fx.Answer] = {}
+        self._ids = 0
+        caps_of = {p.name: caps for p in fleet.providers}
+        self._step(ev.ConfigLoaded(fleet, caps_of))
+        for service in fleet.services:
+            for route in service.routes:
+                weights = served if served is not None else {t.key: caps.weight_max for t in route.targets}
+                values = {t.key: t.values_for(frozenset(t.endpoints)) for t in route.targets}
+                self.served[route.key] = Observed(weights, values, Fence(fleet.name, 1, 0, ""), exists=bool(weights))
+
+    def lead(self, epoch: int = 2, state: HardState | None = None, open_: Any = ()) -> None:
+        self._step(ev.LeadershipChanged(True, epoch, "co", state, open_))
+        for key, seen in self.served.items():
+            self._step(ev.RouteObserved(key, seen))
+
+    def all_say(self, verdict: Verdict, endpoints: Iterable[str] | None = None, agents: Iterable[str] | None = None, **kwargs: Any) -> None:
+        """These agents (all by default) vote `verdict` on these endpoints (all by default)."""
+        names = tuple(endpoints) if endpoints is not None else tuple(self.fleet.endpoint_by_name)
+        for agent in agents if agents is not None else [a.name for a in self.fleet.agents]:
+            self.say(agent, verdict, names, **kwargs)
+
+    def say(self, agent: str, verdict: Verdict, endpoints: Iterable[str], *, transport: bool = True, reason: str = "refused", **kwargs: Any) -> None:
+        if agent in self.muted:
+            return
+        bad = verdict is Verdict.UNHEALTHY
+        first = agent not in self.said
+        known = self.said.setdefault(agent, {})
+        votes = []
+        for endpoint in endpoints:
+            sequence = known[endpoint].sequence + 1 if endpoint in known else 1
+            vote = Vote(
+                endpoint, verdict, sequence, layer=Layer.LIVENESS if bad else None, reason=reason if bad else None,
+                transport=bad and transport, all_failed=bad, counts=(CheckCounts("liveness", 3, 0),), **kwargs,
+            )  # fmt: skip
+            known[endpoint] = vote
+            votes.append(vote)
+        frame = Ballot(agent, 1, self._number(agent), first, tuple(votes), (), self.abstaining.get(agent), self.fleet.config_hash)
+        self._step(ev.BallotReceived(frame))
+
+    def run(self, seconds: float) -> None:
+        """Lets time pass: heartbeats every 2 s from agents that are not muted, ticks when the engine wants them."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self._next_beat, max(self.engine.wake_at(self.now), self.now + 0.001))
+            if self.now >= self._next_beat:
+                self._next_beat += _HEARTBEAT_S
+                for agent in self.said:
+                    if agent not in self.muted:
+                        beat = Heartbeat(agent, 1, self._number(agent), (), (), self.abstaining.get(agent), self.fleet.config_hash)
+                        self._step(ev.BallotReceived(beat))
+            self._step(ev.Tick())
+
+    def command(self, verb: Any, name: str = "", **kwargs: Any) -> fx.Answer:
+        self._ids += 1
+        ident = str(self._ids)
+        kwargs.setdefault("by", "op")
+        self._step(ev.OperatorCommand(ident, verb, name=name, **kwargs))
+        return self._answers[ident]
+
+    def observe(self, key: str = "dns/chat.test", weights: dict[str, int] | None = None) -> None:
+        """The periodic read of a provider, after somebody's edit when `weights` are given."""
+        seen = self.served[key]
+        if weights is not None:
+            seen = Observed({**seen.weights, **weights}, seen.values, seen.fence)
+            self.served[key] = seen
+        self._step(ev.RouteObserved(key, seen))
+
+    def reload(self, fleet: Fleet, caps: Capabilities = WEIGHTED, *, accepted: bool = False) -> None:
+        self.fleet = fleet
+        self._step(ev.ConfigLoaded(fleet, {p.name: caps for p in fleet.providers}, accepted))
+
+    # -- reading --------------------------------------------------------------------------------------------------------
+
+    def health(self, endpoint: str) -> str:
+        return self.engine.world.board.states[endpoint].health.word
+
+    def share(self, name: str, service: str = "chat") -> float:
+        members = self.engine.world.domains.members(service, name)
+        return sum(self.engine.world.services[service].shares.get(e, 0.0) for e in members)
+
+    def diagnoses(self, service: str = "chat") -> list[str]:
+        return [f"{d.kind.value} {d.of}" for d in self.engine.world.diagnoser.services[service].current]
+
+    def drains(self) -> list[str]:
+        return [f"{d.name} {d.fraction:.2f} {d.phase.value} {d.cause.value}" for _, d in sorted(self.engine.world.drains.book.items())]
+
+    def alerts(self) -> set[str]:
+        return {kind for kind, _ in self.engine.world.alerts.active}
+
+    def vetoes(self, service: str = "chat") -> list[str]:
+        return [f"{v.guard} {v.name}" for v in self.engine.world.services[service].vetoes]
+
+    def records(self, kind: str) -> list[fx.Record]:
+        return [e for _, e in self.log if isinstance(e, fx.Record) and e.kind == kind]
+
+    def confirms(self) -> list[fx.ConfirmNow]:
+        return [e for _, e in self.log if isinstance(e, fx.ConfirmNow)]
+
+    # -- carrying out ---------------------------------------------------------------------------------------------------
+
+    def _number(self, agent: str) -> int:
+        self._numbers[agent] = self._numbers.get(agent, 0) + 1
+        return self._numbers[agent]
+
+    def _step(self, event: ev.Event) -> None:
+        queue = [event]
+        while queue:
+            for effect in self.engine.step(queue.pop(0), self.now):
+                self.log.append((self.now, effect))
+                queue.extend(self._carry_out(effect))
+
+    def _carry_out(self, effect: fx.Effect) -> list[ev.Event]:
+        if isinstance(effect, fx.Persist):
+            self.store.append(effect.decision)
+            self.state = effect.state
+        elif isinstance(effect, fx.Answer):
+            self._answers[effect.id] = effect
+        elif isinstance(effect, fx.Apply):
+            if self.fail is not None:
+                return [ev.ApplyFinished(effect.route, effect.decision, self.fail, "told to fail")]  # type: ignore[arg-type]  # a test's word
+            weights = {m.target: m.weight for m in effect.desired.members}
+            assert any(weights.values()), "an empty state was written"
+            values = {m.target: m.values for m in effect.desired.members}
+            self.served[effect.route] = Observed(weights, values, effect.fence)
+            self.writes.append((self.now, weights))
+            return [ev.ApplyFinished(effect.route, effect.decision, "applied", accepted_at=self.now, observed=self.served[effect.route])]
+        elif isinstance(effect, fx.Verify):
+            return [ev.VerifyFinished(effect.route, effect.decision, True, authoritative_at=self.now, observed=self.served[effect.route])]
+        return []
