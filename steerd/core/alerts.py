@@ -28,6 +28,7 @@ ACTIONS: dict[str, str] = {
     "restore-held": "the returning domain would run over max_utilization: add capacity or raise the limit",
     "route-unreadable": "steerd cannot read this route: check the provider's address, credentials and rights",
     "vantage-isolated": "this vantage disagrees with everybody else: look at its network and the agent's host",
+    "vetoed": "see `steerd explain` for the guard; drain it yourself if you know better (`steerd drain --force`)",
     "write-failed": "the provider did not take the write: see the text; steerd keeps trying",
 }
 

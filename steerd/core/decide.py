@@ -231,7 +231,7 @@ def published(world: World, service: str, result: Result, changed: Mapping[str, 
 
 def moves(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[str, ...]:
     """What changed, in words: "a 33% -> 0%"."""
-    names = sorted(n for n in {*before, *after} if abs(before.get(n, 0.0) - after.get(n, 0.0)) > 1e-6)
+    names = sorted(n for n in {*before, *after} if abs(before.get(n, 0.0) - after.get(n, 0.0)) > 5e-4)
     return tuple(f"{n} {before.get(n, 0.0):.1%} -> {after.get(n, 0.0):.1%}" for n in names)
 
 

@@ -70,7 +70,7 @@ class Drains:
 
     def review(self, review: Review, board: EndpointBoard, domains: Domains, now: float) -> None:
         """Brings the book in line with the diagnosis of one service."""
-        wants = {} if review.frozen else _wants(review, board, domains)
+        wants = _wants(review, board, domains)
         for drain in sorted(self.of_service(review.service, domains), key=lambda d: d.key):
             self._advance(drain, wants, review, board, domains, now)
         review.vetoes.clear()
@@ -90,6 +90,8 @@ class Drains:
         domains: Domains,
         now: float,
     ) -> None:
+        if drain.automatic and review.frozen is not None:
+            return  # an operator's freeze has no exception: every automatic ramp stands still, clocks included
         members = domains.members(review.service, drain.name)
         bad = self._still_bad(drain, wants, members)
         if drain.automatic and bad and self._absorbed(drain, wants, review.service, domains):
@@ -106,9 +108,9 @@ class Drains:
         if drain.cause is Cause.NEW and any(board.states[e].health is Health.DOWN for e in members):
             self._relapse(drain, now)
             return
-        well = not review.everywhere and review.frozen is None and _well(board, members, drain)
-        if review.frozen is not None or review.everywhere:
-            return  # everything automatic waits, restores too; their clocks go on where they were
+        if review.everywhere:
+            return  # nothing automatic moves while everything looks bad, restores neither
+        well = _well(board, members, drain)
         drain = self._put(ramp.watch(drain, well=well, now=now))
         due = ramp.next_at(drain, review.ramp)
         if due is None:

@@ -31,6 +31,7 @@ __all__ = ["Engine"]
 
 _REVIEW_AGENTS_EVERY_S = 2.0
 _LONGEST_SLEEP_S = 1.0
+_QUORUM_LOST_AFTER_S = 5.0
 _ROUNDS = 8
 """A review may touch another service; that settles in a few rounds. More means a rule that fights itself."""
 
@@ -179,6 +180,9 @@ class Engine:
             state = self.world.board.states.get(endpoint)
             if state is not None and state.decided != before:
                 self.world.touch(state.service)
+        for service in sorted(self.world.board.restless):
+            self.world.touch(service)
+        self.world.board.restless.clear()
         self._health_changed(changed, now)
 
     def _health_changed(self, endpoints: set[str], now: float) -> None:
@@ -281,12 +285,25 @@ class Engine:
             )
         else:
             world.alerts.clear("global", service)
-        undecided = [e for e in world.domains.members_of_service(service) if not world.board.states[e].decided]
-        if undecided and len(undecided) == len(world.domains.members_of_service(service)):
-            why = world.board.states[min(undecided)].undecided_why
-            world.alerts.set("quorum-lost", service, f"no endpoint of {service} has a quorum: {why}", now)
-        else:
+        self._tell_quorum(service, now)
+
+    def _tell_quorum(self, service: str, now: float) -> None:
+        """`quorum-lost` when no endpoint of the service has had one for a while (agents all connect one after another)."""
+        world, state = self.world, self.world.services[service]
+        members = world.domains.members_of_service(service)
+        lost = all(not world.board.states[e].decided for e in members) and bool(members)
+        if not lost:
+            state.undecided_since = None
             world.alerts.clear("quorum-lost", service)
+            return
+        if state.undecided_since is None:
+            state.undecided_since = now
+        due = state.undecided_since + _QUORUM_LOST_AFTER_S
+        if now < due:
+            world.timers.at(due, "service", service)
+            return
+        why = world.board.states[min(members)].undecided_why
+        world.alerts.set("quorum-lost", service, f"no endpoint of {service} has a quorum: {why}", now)
 
     def _tell_vetoes(self, service: str, now: float) -> None:
         """A veto is recorded when it first stands, not at every review."""

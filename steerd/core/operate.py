@@ -151,10 +151,11 @@ def _restore(world: World, command: OperatorCommand, now: float) -> Answer:
         else:
             world.drains.put(restoring)
     for key in held:
-        world.steer.routes[key].held = {}
+        state = world.steer.routes[key]
+        state.held, state.rewrite = {}, True
         world.alerts.clear("drift", key)
-        world.touch(world.steer.routes[key].route.service)
-        world.steer.reassert(key, now)
+        world.services[state.route.service].reason = ("restored", key, now)
+        world.touch(state.route.service)
     world.record("restore", command.name, command.reason or "asked for", now, by=command.by)
     steps = ", ".join(f"{s:.0%}" for s in world.fleet.ramp.restore_steps)
     text = f"{command.name} comes back" + (" at once" if command.now else f" in steps: {steps}")

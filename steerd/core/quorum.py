@@ -113,6 +113,7 @@ class EndpointState:
     voices: tuple[Voice, ...] = ()
     reason: str | None = None
     down: bool = False
+    dead: bool = False
     degraded: bool = False
     saturated: bool = False
     between: bool = False
@@ -139,6 +140,8 @@ class EndpointBoard:
         self._between: dict[str, set[str]] = {}
         self._waiting: dict[str, set[str]] = {}
         self.answering: dict[str, dict[str, int]] = {}
+        self.restless: set[str] = set()
+        """Services whose confirmed-dead endpoints may have changed since the engine last took this set."""
         self._seers: dict[str, tuple[str, ...]] = {}
         self.configure(fleet)
 
@@ -184,6 +187,9 @@ class EndpointBoard:
         why = self._undecided(state, fresh)
         state.decided, state.undecided_why = why is None, why or ""
         changed = self._conclude(state, now) if why is None else set()
+        if state.down and state.dead != (dead := self.confirmed_dead(endpoint)):
+            state.dead = dead
+            self.restless.add(state.service)
         if why is not None:
             self._set_between(state, between=False)
             self._stop_waiting(state)
@@ -281,6 +287,8 @@ class EndpointBoard:
         for voice in state.voices:
             if voice.verdict in _ANSWERING:
                 counts[voice.zone] = counts.get(voice.zone, 0) + by
+                if by > 0 and counts[voice.zone] == 1:
+                    self.restless.add(state.service)  # a voice that saw nobody answer now sees one: it may confirm the dead
 
     def confirmed_dead(self, endpoint: str) -> bool:
         """Section 6: every voice from outside its zone (all but one, when there are at least 5; at least 3 in all) failed its last

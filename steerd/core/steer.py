@@ -247,18 +247,9 @@ class Steer:
         if state.route.on_drift == "enforce" or state.caps.volatile:
             state.phase, state.next_at, state.attempt = "pending", now, 0
             self.pump(key, now)
-        elif not state.observe_only:
+        elif not state.observe_only and not state.rewrite:
             state.held = dict(drifted)
         return drifted
-
-    def reassert(self, key: str, now: float) -> None:
-        """Writes what is desired once more: an operator gave an edited route back to steerd."""
-        state = self.routes[key]
-        if state.decision is None:
-            state.rewrite = True  # nothing was ever written here: the next decision includes it
-        elif not state.busy:
-            state.phase, state.next_at, state.attempt = "pending", now, 0
-            self.pump(key, now)
 
 
 def _jitter(key: str) -> float:

@@ -39,6 +39,7 @@ class ServiceState:
     vetoes: list[Veto] = field(default_factory=list)
     last: Decision | None = None
     bootstrap_since: float | None = None
+    undecided_since: float | None = None
     seen_vetoes: frozenset[tuple[str, str]] = frozenset()
 
 

@@ -1,0 +1,172 @@
+"""Voices and votes: thresholds, order independence, ageing, minority impotence."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steerd.core.quorum import EndpointBoard, fold_voices, reaches, under
+from steerd.core.timers import Timers
+from steerd.core.votes import VoteTable
+from steerd.model.rules import Quorum
+from steerd.model.vote import Ballot, Heartbeat, Verdict, Vote
+from tests.support.fleets import make_fleet
+
+FLEET = make_fleet({"eu": 3, "us": 3}, per_zone=1)
+AGENTS = [a.name for a in FLEET.agents]
+ENDPOINTS = list(FLEET.endpoint_by_name)
+
+
+def table() -> tuple[VoteTable, EndpointBoard]:
+    timers = Timers()
+    votes = VoteTable(timers)
+    votes.configure(FLEET)
+    return votes, EndpointBoard(FLEET, votes, timers)
+
+
+def vote(endpoint: str, verdict: Verdict, sequence: int = 1, **kwargs: Any) -> Vote:
+    bad = verdict is Verdict.UNHEALTHY
+    return Vote(endpoint, verdict, sequence, all_failed=bad, transport=bad, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "down", "up"),
+    [(0, 3, False, True), (1, 3, False, True), (2, 3, True, False), (3, 3, True, False), (2, 4, False, False), (3, 4, True, False),
+     (3, 5, False, False), (4, 5, True, False), (4, 6, True, False), (4, 7, False, False), (5, 7, True, False), (2, 9, False, False),
+     (6, 9, True, False), (2, 10, False, True)],
+)  # fmt: skip
+def test_thresholds(count: int, total: int, down: bool, up: bool) -> None:
+    assert reaches(count, 2, total, Quorum()) is down
+    assert under(count, total, Quorum()) is up
+
+
+def test_a_zone_speaks_with_its_majority_and_a_tie_is_no_voice() -> None:
+    votes, _ = table()
+    state = votes.agents
+    eua = state["probe-eua"]
+    say = [(eua, vote("e", Verdict.HEALTHY)), (eua, vote("e", Verdict.UNHEALTHY))]
+    assert fold_voices(FLEET, say) == ()
+    [voice] = fold_voices(FLEET, [*say, (eua, vote("e", Verdict.UNHEALTHY))])
+    assert voice.verdict is Verdict.UNHEALTHY
+
+
+def test_old_repeated_and_reordered_ballots_change_nothing() -> None:
+    votes, _ = table()
+    endpoint = ENDPOINTS[0]
+    votes.fold(Ballot("probe-eua", 5, 3, True, (vote(endpoint, Verdict.UNHEALTHY, 3),)), 0.0)
+    for stale in (
+        Ballot("probe-eua", 5, 3, True, (vote(endpoint, Verdict.HEALTHY, 9),)),
+        Ballot("probe-eua", 5, 2, False, (vote(endpoint, Verdict.HEALTHY, 9),)),
+        Ballot("probe-eua", 4, 99, True, (vote(endpoint, Verdict.HEALTHY, 9),)),
+        Heartbeat("probe-eua", 4, 100),
+        Ballot("nobody", 9, 9, True, (vote(endpoint, Verdict.HEALTHY, 9),)),
+    ):
+        assert votes.fold(stale, 1.0) == (set(), [])
+    assert votes.votes[endpoint]["probe-eua"].verdict is Verdict.UNHEALTHY
+
+
+def test_a_delta_of_a_new_start_waits_for_the_full_ballot() -> None:
+    votes, _ = table()
+    votes.fold(Ballot("probe-eua", 1, 1, True, (vote(ENDPOINTS[0], Verdict.HEALTHY),)), 0.0)
+    assert votes.fold(Ballot("probe-eua", 2, 1, False, (vote(ENDPOINTS[0], Verdict.UNHEALTHY),)), 1.0) == (set(), [])
+
+
+def test_votes_age_by_the_receive_clock_and_a_heartbeat_refreshes_them() -> None:
+    votes, _ = table()
+    endpoint = ENDPOINTS[0]
+    votes.fold(Ballot("probe-eua", 1, 1, True, (vote(endpoint, Verdict.HEALTHY),)), 0.0)
+    votes.fold(Heartbeat("probe-eua", 1, 2), 14.0)
+    assert votes.expire("probe-eua", 15.0) == set()
+    assert len(votes.fresh_votes(endpoint, 28.0)) == 1
+    assert votes.expire("probe-eua", 29.0) == {endpoint}
+    assert votes.fresh_votes(endpoint, 29.0) == []
+
+
+def test_a_stale_vote_dies_though_its_agent_lives() -> None:
+    votes, _ = table()
+    endpoint = ENDPOINTS[0]
+    votes.fold(Ballot("probe-eua", 1, 1, True, (vote(endpoint, Verdict.HEALTHY),)), 0.0)
+    for n in range(1, 10):
+        votes.fold(Heartbeat("probe-eua", 1, 1 + n, stale=(endpoint,)), 2.0 * n)
+    assert votes.fresh_votes(endpoint, 16.9) != []
+    assert votes.fresh_votes(endpoint, 17.1) == []
+    assert votes.fold(Heartbeat("probe-eua", 1, 50), 20.0)[0] == {endpoint}
+    assert votes.fresh_votes(endpoint, 20.0) != []
+
+
+ballots = st.lists(
+    st.tuples(
+        st.sampled_from(AGENTS), st.integers(1, 3), st.integers(1, 6), st.sampled_from(ENDPOINTS[:3]),
+        st.sampled_from([Verdict.HEALTHY, Verdict.UNHEALTHY, Verdict.DEGRADED, Verdict.UNKNOWN]),
+    ),
+    max_size=30,
+)  # fmt: skip
+
+
+@given(ballots, st.randoms(use_true_random=False))
+def test_full_ballots_in_any_order_give_the_same_votes(said: list[tuple[str, int, int, str, Verdict]], rng: random.Random) -> None:
+    unique = {(agent, inc, num): (endpoint, verdict) for agent, inc, num, endpoint, verdict in said}
+    frames = [Ballot(a, i, n, True, (vote(e, v, n),)) for (a, i, n), (e, v) in unique.items()]
+    results = []
+    for _ in range(2):
+        votes, board = table()
+        for frame in frames:
+            votes.fold(frame, 1.0)
+        for endpoint in ENDPOINTS:
+            board.update(endpoint, 1.0)
+        results.append({e: (s.health, s.voices) for e, s in board.states.items()})
+        rng.shuffle(frames)
+    assert results[0] == results[1]
+
+
+@given(
+    st.sampled_from(["eua", "eub", "usc", "out0", "eu", "us"]),
+    st.lists(st.tuples(st.sampled_from(ENDPOINTS), st.sampled_from(list(Verdict)), st.booleans(), st.booleans()), max_size=40),
+)
+def test_one_vantage_zone_or_region_alone_takes_nothing_down(
+    liar: str, lies: list[tuple[str, Verdict, bool, bool]]
+) -> None:
+    votes, board = table()
+    for agent in AGENTS:
+        votes.fold(Ballot(agent, 1, 1, True, tuple(vote(e, Verdict.HEALTHY) for e in ENDPOINTS)), 0.0)
+    for endpoint in ENDPOINTS:
+        board.update(endpoint, 0.0)
+    liars = [a.name for a in FLEET.agents if liar in (a.zone, FLEET.vantage_region(a.zone))]
+    for number, (endpoint, verdict, failed, transport) in enumerate(lies, 2):
+        for agent in liars:
+            lie = Vote(endpoint, verdict, number, all_failed=failed, transport=transport)
+            votes.fold(Ballot(agent, 1, number, False, (lie,)), float(number))
+        board.update(endpoint, float(number))
+        assert all(s.health.word == "healthy" for s in board.states.values())
+
+
+def test_a_silent_region_leaves_the_count_of_registered_agents() -> None:
+    votes, board = table()
+    us = [a.name for a in FLEET.agents if not a.zone.startswith("eu")]
+    for agent in us:
+        votes.fold(Ballot(agent, 1, 1, True, tuple(vote(e, Verdict.HEALTHY) for e in ENDPOINTS)), 0.0)
+    board.update(ENDPOINTS[0], 0.0)
+    assert board.states[ENDPOINTS[0]].decided
+
+
+def test_settle_waits_for_those_halfway_but_not_longer_than_two_seconds() -> None:
+    votes, board = table()
+    for agent in AGENTS:
+        votes.fold(Ballot(agent, 1, 1, True, tuple(vote(e, Verdict.HEALTHY) for e in ENDPOINTS)), 0.0)
+    for endpoint in ENDPOINTS:
+        board.update(endpoint, 0.0)
+    first, second = ENDPOINTS[:2]
+    for agent in AGENTS[:3]:
+        votes.fold(Ballot(agent, 1, 2, False, (vote(second, Verdict.UNHEALTHY, 2),)), 10.0)
+    board.update(second, 10.0)
+    for agent in AGENTS:
+        votes.fold(Ballot(agent, 1, 3, False, (vote(first, Verdict.UNHEALTHY, 2),)), 10.0)
+    assert board.update(first, 10.0) == set()
+    assert board.settle(first, 11.9) == set()
+    for agent in AGENTS[3:]:
+        votes.fold(Ballot(agent, 1, 4, False, (vote(second, Verdict.UNHEALTHY, 2),)), 11.9)
+    assert board.update(second, 11.9) == {first, second}
