@@ -311,9 +311,13 @@ class Engine:
         standing = frozenset((v.name, v.guard) for v in state.vetoes)
         for veto in state.vetoes:
             if (veto.name, veto.guard) not in state.seen_vetoes:
-                self.world.record(
-                    "veto", veto.name, f"{veto.guard}: {veto.text}", now, service=service, guard=veto.guard
-                )
+                text = f"{veto.guard}: {veto.text}"
+                self.world.record("veto", veto.name, text, now, service=service, guard=veto.guard)
+        texts = {v.name: f"{v.name} should leave {service}, but {v.guard} keeps it: {v.text}" for v in state.vetoes}
+        for name in {n for n, _ in state.seen_vetoes} - texts.keys():
+            self.world.alerts.clear("vetoed", f"{service}/{name}")
+        for name in sorted(texts):
+            self.world.alerts.set("vetoed", f"{service}/{name}", texts[name], now)
         state.seen_vetoes = standing
 
 

@@ -288,7 +288,9 @@ class EndpointBoard:
             if voice.verdict in _ANSWERING:
                 counts[voice.zone] = counts.get(voice.zone, 0) + by
                 if by > 0 and counts[voice.zone] == 1:
-                    self.restless.add(state.service)  # a voice that saw nobody answer now sees one: it may confirm the dead
+                    self.restless.add(
+                        state.service
+                    )  # a voice that saw nobody answer now sees one: it may confirm the dead
 
     def confirmed_dead(self, endpoint: str) -> bool:
         """Section 6: every voice from outside its zone (all but one, when there are at least 5; at least 3 in all) failed its last

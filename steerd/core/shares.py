@@ -211,7 +211,9 @@ def _place(
 def fill(shares: dict[str, float], amount: float, weights: Mapping[str, float], limits: Mapping[str, float]) -> float:
     """Water-fill: adds `amount` to `shares` in proportion to `weights`, none above its limit. Returns what did not fit."""
     left = amount
-    open_ = {n: w for n, w in weights.items() if w > 0 and shares[n] < limits[n] - _TINY}
+    top = max(weights.values(), default=0.0)
+    # Relative to the largest, and not vanishingly small beside it: keeps the divisions below away from overflow.
+    open_ = {n: w / top for n, w in weights.items() if w > _TINY * top and shares[n] < limits[n] - _TINY}
     while left > _TINY and open_:
         total = sum(open_.values())
         # Everybody rises together until the first is full; that one leaves, and the rest rise on.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -245,7 +246,9 @@ def test_an_operators_drain_of_all_there_is_is_vetoed() -> None:
         ("unfreeze", "", {}, "nothing is frozen"),
     ],
 )
-def test_commands_that_make_no_sense_say_what_would(verb: str, name: str, kwargs: dict[str, object], needle: str) -> None:
+def test_commands_that_make_no_sense_say_what_would(
+    verb: str, name: str, kwargs: dict[str, object], needle: str
+) -> None:
     bench = warm(Bench(make_fleet()))
     answer = bench.command(verb, name, **kwargs)
     assert answer.result == "invalid"
@@ -302,7 +305,7 @@ def test_a_failed_write_is_tried_again_with_growing_pauses() -> None:
     lose(bench, "eua")
     bench.run(30)
     tries = [t for t, e in bench.log if isinstance(e, fx.Apply)]
-    gaps = [b - a for a, b in zip(tries, tries[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(tries)]
     assert len(tries) >= 4
     assert gaps == sorted(gaps)
     assert "write-failed" in bench.alerts()
@@ -320,7 +323,11 @@ def test_a_decision_that_never_reached_the_store_is_persisted_before_its_retry()
     bench.run(0.1)
     bench.fail = None
     bench.run(5)
-    kinds = [type(e).__name__ for _, e in bench.log if isinstance(e, fx.Persist | fx.Apply) and getattr(e, "decision", "") is not None]
+    kinds = [
+        type(e).__name__
+        for _, e in bench.log
+        if isinstance(e, fx.Persist | fx.Apply) and getattr(e, "decision", "") is not None
+    ]
     assert kinds == ["Persist", "Apply", "Persist", "Apply"]
 
 

@@ -4,8 +4,8 @@ A script is blocks of commands, `----`, and the expected output up to an empty l
 
     UPDATE_GOLDEN=1 pytest tests/core/test_golden.py
 
-Commands: fleet, lead, healthy/unhealthy/wrong/degraded WHO.. [by AGENTS], mute/unmute ZONE.., run SECONDS, drain/restore/pin/freeze/
-unfreeze, fail RESULT|-, edit TARGET=WEIGHT, show.
+Commands: fleet, lead, healthy/unhealthy/wrong/degraded WHO.. [by AGENTS], mute/unmute ZONE.., run SECONDS, drain/restore/pin/
+freeze/unfreeze, fail RESULT|-, edit TARGET=WEIGHT, show.
 """
 
 from __future__ import annotations
@@ -86,7 +86,11 @@ class Player:
         return []
 
     def _vote(self, bench: Bench, verb: str, names: list[str], options: dict[str, str]) -> None:
-        endpoints = [e for e, s in bench.fleet.endpoint_by_name.items() if not names or {e, s.zone, bench.fleet.vantage_region(s.zone)} & set(names)]
+        endpoints = [
+            e
+            for e, s in bench.fleet.endpoint_by_name.items()
+            if not names or {e, s.zone, bench.fleet.vantage_region(s.zone)} & set(names)
+        ]
         by = options.get("by")
         agents = [a.name for a in bench.fleet.agents if by is None or a.zone in by.split(",")]
         verdict = {"healthy": Verdict.HEALTHY, "degraded": Verdict.DEGRADED}.get(verb, Verdict.UNHEALTHY)
@@ -109,7 +113,12 @@ class Player:
     def _show(self, bench: Bench) -> list[str]:
         zones = bench.engine.world.domains.zones["chat"]
         shares = " ".join(f"{z}={bench.share(z):.3f}" for z in zones)
-        return [f"shares {shares}", f"drains {bench.drains()}", f"diagnoses {bench.diagnoses()}", f"alerts {sorted(bench.alerts())}"]
+        return [
+            f"shares {shares}",
+            f"drains {bench.drains()}",
+            f"diagnoses {bench.diagnoses()}",
+            f"alerts {sorted(bench.alerts())}",
+        ]
 
 
 def replay(text: str) -> str:

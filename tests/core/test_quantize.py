@@ -19,7 +19,9 @@ def route(count: int) -> Route:
 
 @st.composite
 def splits(draw: st.DrawFn) -> dict[str, float]:
-    raw = draw(st.lists(st.one_of(st.just(0.0), st.floats(0.001, 1)), min_size=1, max_size=12).filter(lambda r: sum(r) > 0))
+    raw = draw(
+        st.lists(st.one_of(st.just(0.0), st.floats(0.001, 1)), min_size=1, max_size=12).filter(lambda r: sum(r) > 0)
+    )
     total = sum(raw)
     return {f"e{i}": r / total for i, r in enumerate(raw)}
 
@@ -61,7 +63,10 @@ def test_membership_comes_in_at_half_and_leaves_below_a_quarter(share: float, no
 
 
 def test_a_dns_membership_target_counts_once_per_address() -> None:
-    targets = (Target("z1", ("a", "b"), {"a": ("10.0.0.1",), "b": ("10.0.0.2",)}), Target("z2", ("c",), {"c": ("10.0.0.3",)}))
+    targets = (
+        Target("z1", ("a", "b"), {"a": ("10.0.0.1",), "b": ("10.0.0.2",)}),
+        Target("z2", ("c",), {"c": ("10.0.0.3",)}),
+    )
     per_zone = Route(key="p/r", service="s", provider="p", name="r", per="zone", targets=targets)
     shares = {"a": 0.3, "b": 0.3, "c": 0.4}
     desired = desired_for(per_zone, shares, shares, MEMBERSHIP, {})

@@ -108,7 +108,9 @@ ballots = st.lists(
 
 
 @given(ballots, st.randoms(use_true_random=False))
-def test_full_ballots_in_any_order_give_the_same_votes(said: list[tuple[str, int, int, str, Verdict]], rng: random.Random) -> None:
+def test_full_ballots_in_any_order_give_the_same_votes(
+    said: list[tuple[str, int, int, str, Verdict]], rng: random.Random
+) -> None:
     unique = {(agent, inc, num): (endpoint, verdict) for agent, inc, num, endpoint, verdict in said}
     frames = [Ballot(a, i, n, True, (vote(e, v, n),)) for (a, i, n), (e, v) in unique.items()]
     results = []
@@ -125,7 +127,9 @@ def test_full_ballots_in_any_order_give_the_same_votes(said: list[tuple[str, int
 
 @given(
     st.sampled_from(["eua", "eub", "usc", "out0", "eu", "us"]),
-    st.lists(st.tuples(st.sampled_from(ENDPOINTS), st.sampled_from(list(Verdict)), st.booleans(), st.booleans()), max_size=40),
+    st.lists(
+        st.tuples(st.sampled_from(ENDPOINTS), st.sampled_from(list(Verdict)), st.booleans(), st.booleans()), max_size=40
+    ),
 )
 def test_one_vantage_zone_or_region_alone_takes_nothing_down(
     liar: str, lies: list[tuple[str, Verdict, bool, bool]]

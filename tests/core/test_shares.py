@@ -23,11 +23,15 @@ def mover(cause: Cause, *endpoints: str, fraction: float = 1.0, force: bool = Fa
 
 @st.composite
 def inputs(draw: st.DrawFn) -> Inputs:
-    zones = draw(st.lists(st.sampled_from(["eua", "eub", "euc", "usa", "usb", "apa"]), min_size=1, max_size=6, unique=True))
+    zones = draw(
+        st.lists(st.sampled_from(["eua", "eub", "euc", "usa", "usb", "apa"]), min_size=1, max_size=6, unique=True)
+    )
     members = []
     for zone in zones:
         for n in range(draw(st.integers(1, 3))):
-            members.append(Slot(f"{zone}-{n}", zone, zone[:2], draw(st.floats(1, 1000)), draw(st.sampled_from([1.0, 1.0, 0.5]))))
+            members.append(
+                Slot(f"{zone}-{n}", zone, zone[:2], draw(st.floats(1, 1000)), draw(st.sampled_from([1.0, 1.0, 0.5])))
+            )
     names = [s.name for s in members]
     movers = []
     for i in range(draw(st.integers(0, 3))):
@@ -37,7 +41,9 @@ def inputs(draw: st.DrawFn) -> Inputs:
     total = sum(s.capacity for s in members)
     demand = draw(st.one_of(st.none(), st.floats(0.01, 2.0).map(lambda f: f * total)))
     shortfall = draw(st.sampled_from(["spread", "shed"]))
-    prefer = draw(st.one_of(st.none(), st.fixed_dictionaries({r: st.floats(0, 1) for r in sorted({s.region for s in members})})))
+    prefer = draw(
+        st.one_of(st.none(), st.fixed_dictionaries({r: st.floats(0, 1) for r in sorted({s.region for s in members})}))
+    )
     return Inputs(tuple(members), tuple(movers), prefer, demand, 0.8, shortfall)
 
 

@@ -26,7 +26,14 @@ _HEARTBEAT_S = 2.0
 class Bench:
     """One coordinator's core at the lead, with everything around it simulated by the simplest means."""
 
-    def __init__(self, fleet: Fleet, caps: Capabilities = WEIGHTED, *, start: float = 1000.0, served: dict[str, int] | None = None):
+    def __init__(
+        self,
+        fleet: Fleet,
+        caps: Capabilities = WEIGHTED,
+        *,
+        start: float = 1000.0,
+        served: dict[str, int] | None = None,
+    ):
         self.fleet = fleet
         self.now = start
         self.engine = Engine("co")
@@ -57,13 +64,28 @@ class Bench:
         for key, seen in self.served.items():
             self._step(ev.RouteObserved(key, seen))
 
-    def all_say(self, verdict: Verdict, endpoints: Iterable[str] | None = None, agents: Iterable[str] | None = None, **kwargs: Any) -> None:
+    def all_say(
+        self,
+        verdict: Verdict,
+        endpoints: Iterable[str] | None = None,
+        agents: Iterable[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """These agents (all by default) vote `verdict` on these endpoints (all by default)."""
         names = tuple(endpoints) if endpoints is not None else tuple(self.fleet.endpoint_by_name)
         for agent in agents if agents is not None else [a.name for a in self.fleet.agents]:
             self.say(agent, verdict, names, **kwargs)
 
-    def say(self, agent: str, verdict: Verdict, endpoints: Iterable[str], *, transport: bool = True, reason: str = "refused", **kwargs: Any) -> None:
+    def say(
+        self,
+        agent: str,
+        verdict: Verdict,
+        endpoints: Iterable[str],
+        *,
+        transport: bool = True,
+        reason: str = "refused",
+        **kwargs: Any,
+    ) -> None:
         if agent in self.muted:
             return
         bad = verdict is Verdict.UNHEALTHY
@@ -78,7 +100,9 @@ class Bench:
             )  # fmt: skip
             known[endpoint] = vote
             votes.append(vote)
-        frame = Ballot(agent, 1, self._number(agent), first, tuple(votes), (), self.abstaining.get(agent), self.fleet.config_hash)
+        frame = Ballot(
+            agent, 1, self._number(agent), first, tuple(votes), (), self.abstaining.get(agent), self.fleet.config_hash
+        )
         self._step(ev.BallotReceived(frame))
 
     def run(self, seconds: float) -> None:
@@ -90,7 +114,9 @@ class Bench:
                 self._next_beat += _HEARTBEAT_S
                 for agent in self.said:
                     if agent not in self.muted:
-                        beat = Heartbeat(agent, 1, self._number(agent), (), (), self.abstaining.get(agent), self.fleet.config_hash)
+                        beat = Heartbeat(
+                            agent, 1, self._number(agent), (), (), self.abstaining.get(agent), self.fleet.config_hash
+                        )
                         self._step(ev.BallotReceived(beat))
             self._step(ev.Tick())
 
@@ -126,7 +152,10 @@ class Bench:
         return [f"{d.kind.value} {d.of}" for d in self.engine.world.diagnoser.services[service].current]
 
     def drains(self) -> list[str]:
-        return [f"{d.name} {d.fraction:.2f} {d.phase.value} {d.cause.value}" for _, d in sorted(self.engine.world.drains.book.items())]
+        return [
+            f"{d.name} {d.fraction:.2f} {d.phase.value} {d.cause.value}"
+            for _, d in sorted(self.engine.world.drains.book.items())
+        ]
 
     def alerts(self) -> set[str]:
         return {kind for kind, _ in self.engine.world.alerts.active}
@@ -167,7 +196,15 @@ class Bench:
             values = {m.target: m.values for m in effect.desired.members}
             self.served[effect.route] = Observed(weights, values, effect.fence)
             self.writes.append((self.now, weights))
-            return [ev.ApplyFinished(effect.route, effect.decision, "applied", accepted_at=self.now, observed=self.served[effect.route])]
+            return [
+                ev.ApplyFinished(
+                    effect.route, effect.decision, "applied", accepted_at=self.now, observed=self.served[effect.route]
+                )
+            ]
         elif isinstance(effect, fx.Verify):
-            return [ev.VerifyFinished(effect.route, effect.decision, True, authoritative_at=self.now, observed=self.served[effect.route])]
+            return [
+                ev.VerifyFinished(
+                    effect.route, effect.decision, True, authoritative_at=self.now, observed=self.served[effect.route]
+                )
+            ]
         return []

@@ -5,12 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from steerd.model.fleet import Agent, Check, Coordinator, Demand, Endpoint, Fleet, ProviderSpec, Region, Routing, Service
+from steerd.model.fleet import (
+    Agent,
+    Check,
+    Coordinator,
+    Demand,
+    Endpoint,
+    Fleet,
+    ProviderSpec,
+    Region,
+    Routing,
+    Service,
+)
 from steerd.model.route import Capabilities, Route, Target
 from steerd.model.rules import Quorum
 from steerd.model.sample import Layer
 
-__all__ = ["WEIGHTED", "MEMBERS", "make_fleet"]
+__all__ = ["MEMBERS", "WEIGHTED", "make_fleet"]
 
 WEIGHTED = Capabilities(weight_max=255, compare_and_set=True, dns=True, ttl=True)
 MEMBERS = Capabilities(membership=True, zero=False, compare_and_set=True, dns=True, ttl=True)
@@ -28,7 +39,9 @@ def make_fleet(
 ) -> Fleet:
     """`regions` maps a region's name to its number of zones: {"eu": 3} has zones eua, eub, euc. One service, `chat`."""
     regions = regions if regions is not None else {"eu": 3, "us": 3}
-    topology = tuple(Region(name, tuple(f"{name}{'abcdefgh'[i]}" for i in range(count))) for name, count in regions.items())
+    topology = tuple(
+        Region(name, tuple(f"{name}{'abcdefgh'[i]}" for i in range(count))) for name, count in regions.items()
+    )
     endpoints = tuple(
         Endpoint(
             f"{zone}-{n + 1}", "chat", zone, f"http://10.0.{i}.{n + 1}:8000", capacity, address=f"203.0.{i}.{n + 1}"
@@ -52,7 +65,11 @@ def make_fleet(
     else:
         of = {e.name: e.zone if per == "zone" else fleet.vantage_region(e.zone) for e in endpoints}
         targets = tuple(
-            Target(key, tuple(e.name for e in endpoints if of[e.name] == key), {e.name: (e.address or "",) for e in endpoints if of[e.name] == key})
+            Target(
+                key,
+                tuple(e.name for e in endpoints if of[e.name] == key),
+                {e.name: (e.address or "",) for e in endpoints if of[e.name] == key},
+            )
             for key in dict.fromkeys(of.values())
         )
     route = Route(key="dns/chat.test", service="chat", provider="dns", name="chat.test", per=per, targets=targets)
