@@ -1,7 +1,7 @@
 """The contract every traffic system's provider keeps (providers.md).
 
-A provider serves one account or instance (one entry of `providers:`), for any number of routes. The coordinator calls, in
-this order, for one write:
+A provider serves one account or instance (one entry of `providers:`), for any number of routes. The coordinator calls,
+in this order, for one write:
 
     observed = await provider.read(route, deadline)
     change = provider.translate(route, desired, observed, fence)     # pure: no I/O, no clock
@@ -22,8 +22,9 @@ Deadlines are absolute seconds of `asyncio.get_running_loop().time()`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from steerd.model.fleet import Fleet, ProviderSpec, Secret
 from steerd.model.kinds import Kind
@@ -90,7 +91,8 @@ class Misconfigured(ProviderError):
 class Change:
     """One conditional write, ready to send. `payload` is the provider's own (opaque to everyone else).
 
-    `nothing` is True when the system already serves what is desired; `summary` is one line for humans, made without secrets.
+    `nothing` is True when the system already serves what is desired; `summary` is one line for humans, made without
+    secrets.
     """
 
     route: str
@@ -111,7 +113,8 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What is served after a write: `in_sync` when every authoritative place answers as desired, else `text` says which does not."""
+    """What is served after a write: `in_sync` when every authoritative place answers as desired, else `text` says which
+    does not."""
 
     in_sync: bool
     observed: Observed
@@ -130,7 +133,8 @@ class Context:
 @runtime_checkable
 class Provider(Protocol):
     """See the module's text. Each provider module exposes `KIND: Kind`, `CAPABILITIES: Capabilities` and
-    `build(context: Context) -> Provider`; `steerd.providers.registry` lists them."""
+    `build(context: Context) -> Provider`; `steerd.providers.registry` lists them.
+    """
 
     kind: ClassVar[Kind]
     capabilities: Capabilities

@@ -1,0 +1,65 @@
+"""Every traffic system steerd can write to, in one readable list.
+
+Reading the list imports no client and no SDK; `build` imports the one that is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+
+from steerd.model.kinds import Kind
+from steerd.model.route import Capabilities
+from steerd.providers import embedded, haproxy, memory, rfc2136
+from steerd.providers.base import Context, Misconfigured, Provider
+from steerd.providers.planned import PLANNED, ROUTE_SETTINGS
+
+__all__ = ["CAPABILITIES", "KINDS", "ROUTE_SETTINGS", "build", "missing"]
+
+_BUILDERS: Mapping[str, Callable[[Context], Provider]] = {
+    module.KIND.name: module.build for module in (embedded, rfc2136, haproxy, memory)
+}
+
+KINDS: dict[str, Kind] = {
+    **{module.KIND.name: module.KIND for module in (embedded, rfc2136, haproxy, memory)},
+    **{name: kind for name, (kind, _) in PLANNED.items()},
+}
+"""Kind name -> its settings, and whether this build has it."""
+
+CAPABILITIES: dict[str, Capabilities] = {
+    **{module.KIND.name: module.CAPABILITIES for module in (embedded, rfc2136, haproxy, memory)},
+    **{name: capabilities for name, (_, capabilities) in PLANNED.items()},
+}
+"""Kind name -> what it can express, also for those not written yet: the planner and the simulator need it."""
+
+
+def missing(kind: Kind) -> str | None:
+    """Why this build cannot run `kind`, in words with what to do; None when it can."""
+    if not kind.built:
+        return f"provider kind {kind.name!r} is not part of this version of steerd yet"
+    absent = [m for m in kind.modules if not _found(m)]
+    if absent:
+        extra = f": install steerd with its {kind.extra!r} extra" if kind.extra else ""
+        return f"provider kind {kind.name!r} needs {', '.join(absent)}{extra}"
+    return None
+
+
+def build(context: Context) -> Provider:
+    """The provider of one entry of `providers:`. Raises `Misconfigured` with what to do."""
+    kind = KINDS.get(context.spec.kind)
+    where = f"providers.{context.spec.name}"
+    if kind is None:
+        raise Misconfigured(
+            f"{where}: there is no provider kind {context.spec.kind!r}", f"use {', '.join(sorted(KINDS))}"
+        )
+    if why := missing(kind):
+        built = ", ".join(sorted(k.name for k in KINDS.values() if k.built))
+        raise Misconfigured(f"{where}: {why}", f"kinds this build has: {built}; or set the service to `mode: observe`")
+    return _BUILDERS[kind.name](context)
+
+
+def _found(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

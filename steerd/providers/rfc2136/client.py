@@ -1,0 +1,298 @@
+"""The I/O of the rfc2136 provider: reading over TCP, updating over TCP, asking every authoritative server."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import ClassVar, Literal
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rdtypes.ANY.NS
+import dns.rrset
+import dns.tsig
+import dns.tsigkeyring
+
+from steerd.model.kinds import Kind
+from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
+from steerd.providers.asking import EDNS_PAYLOAD, Server, addresses, ask, parse_server, remaining_s
+from steerd.providers.base import (
+    Change,
+    Conflict,
+    Context,
+    Misconfigured,
+    ProviderError,
+    Receipt,
+    Refused,
+    Unreachable,
+    Verified,
+)
+from steerd.providers.records import as_desired, fence_name, needs_fence
+from steerd.providers.rfc2136 import CAPABILITIES, KIND
+from steerd.providers.rfc2136.translate import TYPES, Rdatas, Seen, check_route, message, observed_from, translate
+from steerd.providers.settings import Settings
+
+__all__ = ["Rfc2136"]
+
+Transport = Literal["udp", "tcp"]
+
+TRANSPORTS: tuple[Transport, ...] = ("udp", "tcp")
+"""Clients use both; a firewall or a full listener may break one only."""
+
+UDP_TRIES = 3
+"""A lost datagram must not look like a server out of sync."""
+
+MOVED_ON = {
+    dns.rcode.NXRRSET: "a record set is gone or has other values than were read",
+    dns.rcode.YXRRSET: "a record set appeared that was not there when read",
+    dns.rcode.NXDOMAIN: "the name is gone",
+    dns.rcode.YXDOMAIN: "the name appeared",
+}
+
+
+class Rfc2136:
+    """One primary and one zone on it.
+
+    Updates always go over TCP: they outgrow a datagram with a few addresses and a signature, a datagram repeated by the
+    network could be carried out twice, and a completed handshake tells an unreachable server from a lost answer.
+    """
+
+    kind: ClassVar[Kind] = KIND
+    capabilities: Capabilities = CAPABILITIES
+
+    def __init__(self, context: Context) -> None:
+        settings = Settings(context.spec, KIND)
+        self._context = context
+        self._zone = _zone(settings)
+        self._server = _server(settings, "server", settings.text("server"))
+        self._verify = tuple(_server(settings, "verify", text) for text in settings.strings("verify"))
+        self._timeout_s = settings.number("timeout", 0.01, 60)
+        self._key = settings.maybe_text("key")
+        self._algorithm = settings.text("algorithm")
+        self._secret = settings.secret("secret")
+        if (self._key is None) != (self._secret is None):
+            raise settings.wrong("key", "`key` and `secret` come together", "set both, or neither for unsigned updates")
+
+    async def open(self) -> None:
+        """Nothing to start: every exchange has its own connection. Checks that the key's secret can be read."""
+        self._keyring()
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+    async def read(self, route: Route, deadline: float) -> Observed:
+        """The record sets and the fence as the primary itself has them (over TCP, signed where a key is set)."""
+        check_route(route, self._zone)
+        return observed_from(route, await self._see(self._server, route, deadline, "tcp", signed=True))
+
+    def translate(self, route: Route, desired: Desired, observed: Observed, fence: Fence) -> Change:
+        """See `steerd.providers.rfc2136.translate`."""
+        return translate(route, desired, observed, fence)
+
+    async def apply(self, change: Change, deadline: float) -> Receipt:
+        """One atomic update message; the server refuses it whole when the prerequisites no longer hold."""
+        standing = change.payload.seen.fence
+        if standing is not None and standing.newer_than(change.fence):
+            raise Conflict(f"{change.route}: {standing.text!r} stands there, which is newer than {change.fence.text!r}")
+        update = message(self._zone, change)
+        self._sign(update)
+        answer = await ask(update, self._server, "tcp", deadline, self._timeout_s)
+        if answer.rcode() != dns.rcode.NOERROR:
+            raise self._refusal(change, answer.rcode())
+        return Receipt(change.route, f"{self._server} took the update ({change.summary})")
+
+    async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
+        """Every authoritative server over UDP and TCP; the primary's own answer is what is returned as observed."""
+        observed = await self.read(route, deadline)
+        servers, notes = await self._authoritative(deadline)
+        found = await asyncio.gather(
+            *(self._differs(s, t, route, change, deadline) for s in servers for t in TRANSPORTS)
+        )
+        behind = [text for text in found if text]
+        if needs_fence(observed.fence, change.fence) or (
+            not change.nothing and change.fence.newer_than(observed.fence)
+        ):
+            behind.insert(0, f"the fence on {self._server} is not ours")
+        return Verified(in_sync=not behind, observed=observed, text="; ".join(behind + notes))
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    async def _see(self, server: Server, route: Route, deadline: float, transport: Transport, *, signed: bool) -> Seen:
+        # Types the route does not write are looked at too, where they exclude each other (RFC 1034, 3.6.2).
+        kinds = TYPES if "CNAME" in route.types else (*route.types, "CNAME")
+        sets = [await self._rrset(server, route.name, k, deadline, transport, signed=signed) for k in kinds]
+        found = dict(zip(kinds, sets, strict=True))
+        clash = [k for k in kinds if found[k] and k not in route.types]
+        if clash:
+            raise Misconfigured(
+                f"{route.key}: {route.name} holds {clash[0]} records on {server}, which exclude type"
+                f" {', '.join(route.types)}",
+                "delete them or change the route's type: steerd does not replace records of others",
+            )
+        txt = await self._rrset(server, fence_name(route.name), "TXT", deadline, transport, signed=signed)
+        return Seen(
+            rrsets={k: _rdatas(found[k]) for k in route.types},
+            ttls={k: rrset.ttl for k in route.types if (rrset := found[k])},
+            txt=_rdatas(txt),
+        )
+
+    async def _rrset(
+        self, server: Server, name: str, kind: str, deadline: float, transport: Transport, *, signed: bool
+    ) -> dns.rrset.RRset | None:
+        query = dns.message.make_query(name, kind, use_edns=0, payload=EDNS_PAYLOAD)
+        query.flags &= ~dns.flags.RD
+        if signed:
+            self._sign(query)
+        answer = await self._answer(query, server, transport, deadline)
+        rcode = answer.rcode()
+        if rcode == dns.rcode.REFUSED:
+            raise Misconfigured(
+                f"{server} refuses to answer {name} {kind}: it does not hold zone {self._zone}, or not for this host",
+                "compare the zone's name with the server's, and let this host in (allow-query)",
+            )
+        if rcode == dns.rcode.NOTAUTH or (
+            rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) and not answer.flags & dns.flags.AA
+        ):
+            raise Misconfigured(
+                f"{server} is not authoritative for {self._zone}",
+                "point `server` at the primary of the zone, and compare the zone's name",
+            )
+        if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            raise Unreachable(f"{server} answers {dns.rcode.to_text(rcode)} for {name} {kind}")
+        owner = dns.name.from_text(name)
+        return next((r for r in answer.answer if r.name == owner and r.rdtype == dns.rdatatype.from_text(kind)), None)
+
+    async def _answer(
+        self, query: dns.message.Message, server: Server, transport: Transport, deadline: float
+    ) -> dns.message.Message:
+        if transport == "tcp":
+            return await ask(query, server, "tcp", deadline, self._timeout_s)
+        for attempt in range(UDP_TRIES):
+            try:
+                answer = await ask(query, server, "udp", deadline, self._timeout_s / UDP_TRIES)
+            except Unreachable:
+                if attempt == UDP_TRIES - 1:
+                    raise
+                continue
+            if answer.flags & dns.flags.TC:
+                return await ask(query, server, "tcp", deadline, self._timeout_s)  # as every resolver would
+            return answer
+        raise AssertionError("the loop above returns or raises")
+
+    # -- verifying -------------------------------------------------------------------------------------------------
+
+    async def _differs(
+        self, server: Server, transport: Transport, route: Route, change: Change, deadline: float
+    ) -> str | None:
+        """What is wrong with one server's answer, or None."""
+        signed = server == self._server
+        try:
+            seen = await self._see(server, route, deadline, transport, signed=signed)
+        except ProviderError as error:
+            return error.text
+        if as_desired(route, change.desired, seen.served, seen.ttls):
+            return None
+        served = sorted(v for values in seen.served.values() for v in values)
+        return f"{server} over {transport.upper()} still serves {', '.join(served) or 'nothing'}"
+
+    async def _authoritative(self, deadline: float) -> tuple[list[Server], list[str]]:
+        """The servers to ask, the primary first, and remarks on those that cannot be asked."""
+        if self._verify:
+            return list(dict.fromkeys((self._server, *self._verify))), []
+        servers, notes = [self._server], []
+        apex = await self._rrset(self._server, self._zone.to_text(), "NS", deadline, "tcp", signed=True)
+        own = await addresses(self._server.host, self._server.port, remaining_s(deadline, self._timeout_s))
+        for target in sorted(r.target.to_text() for r in apex or () if isinstance(r, dns.rdtypes.ANY.NS.NS)):
+            try:
+                found = await self._ns_addresses(target, deadline)
+            except ProviderError as error:
+                notes.append(f"name server {target} was not asked: {error.text}")
+                continue
+            # The primary listed among the NS is asked once, on the port it was configured with.
+            servers += [Server(a) for a in found if a not in own]
+        return list(dict.fromkeys(servers)), notes
+
+    async def _ns_addresses(self, target: str, deadline: float) -> list[str]:
+        if dns.name.from_text(target).is_subdomain(self._zone):
+            sets = [
+                await self._rrset(self._server, target, kind, deadline, "tcp", signed=True) for kind in ("A", "AAAA")
+            ]
+            found = [r.to_text() for rrset in sets for r in rrset or ()]
+        else:
+            found = await addresses(target, 53, remaining_s(deadline, self._timeout_s))
+        usable = [a for a in found if await _has_way_to(a)]
+        if not usable:
+            raise Unreachable(f"{target} has no address that can be reached from here")
+        return usable
+
+    # -- signing and refusals --------------------------------------------------------------------------------------
+
+    def _keyring(self) -> dict[dns.name.Name, dns.tsig.Key] | None:
+        if self._key is None or self._secret is None:
+            return None
+        text = self._context.resolve(self._secret).strip()
+        try:
+            key = dns.tsig.Key(self._key, text, self._algorithm)
+        except ValueError:
+            raise Misconfigured(
+                f"the secret of TSIG key {self._key} is not base64", "copy the `secret` of the server's key clause"
+            ) from None
+        return {key.name: key}
+
+    def _sign(self, query: dns.message.Message) -> None:
+        # The secret is read at every use, so that a rotated one is taken up without a restart.
+        if keyring := self._keyring():
+            query.use_tsig(keyring, algorithm=self._algorithm)
+
+    def _refusal(self, change: Change, rcode: dns.rcode.Rcode) -> ProviderError:
+        word = dns.rcode.to_text(rcode)
+        if rcode in MOVED_ON:
+            return Conflict(f"{change.route}: {MOVED_ON[rcode]} ({word}): somebody else wrote in between")
+        if rcode in (dns.rcode.NOTAUTH, dns.rcode.NOTZONE):
+            return Misconfigured(
+                f"{self._server} takes no updates for {self._zone} ({word})",
+                "point `server` at the zone's primary, and compare the zone's name and the key",
+            )
+        if rcode == dns.rcode.REFUSED:
+            return Refused(
+                f"{self._server} refuses updates of {self._zone}",
+                f"let the zone take them: allow-update {{ key {self._key or 'NAME'}; }}; or an update-policy that"
+                f" grants the record and {fence_name('NAME')} TXT",
+            )
+        if rcode == dns.rcode.SERVFAIL:
+            return Unreachable(f"{self._server} answers {word}: see its log (disk full, journal not writable, frozen?)")
+        return Refused(f"{self._server} answers {word} to the update")
+
+
+def _zone(settings: Settings) -> dns.name.Name:
+    try:
+        return dns.name.from_text(settings.text("zone"))
+    except dns.exception.DNSException as error:
+        raise settings.wrong("zone", f"is no DNS name: {error}") from None
+
+
+def _server(settings: Settings, key: str, text: str) -> Server:
+    try:
+        return parse_server(text)
+    except ValueError as error:
+        raise settings.wrong(key, str(error), "write HOST:PORT, for example 192.0.2.53:53") from None
+
+
+def _rdatas(rrset: dns.rrset.RRset | None) -> Rdatas:
+    return frozenset(rrset or ())
+
+
+async def _has_way_to(address: str) -> bool:
+    """False when this host has no route for the address's family (an IPv4-only host and a server's AAAA)."""
+    loop = asyncio.get_running_loop()
+    try:
+        transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=(address, 53))
+    except OSError as error:
+        if error.errno in (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EHOSTUNREACH):
+            return False
+        raise Unreachable(f"{address}: {error}") from None
+    transport.close()
+    return True

@@ -1,0 +1,214 @@
+"""What the contract suite needs to know of each system: how to make a route, and how to look at it from outside."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from steerd.model.fleet import Fleet, ProviderSpec, Secret
+from steerd.model.route import Desired, Fence, Member, Route, Target
+from steerd.providers import registry
+from steerd.providers.base import Context, Provider, Unreachable
+from steerd.providers.memory import Fault, Memory, System
+from tests.support import dnsclient
+from tests.support.haproxy import HAProxy
+from tests.support.named import Named
+from tests.support.servers import free_port
+
+ZONES = ("za", "zb", "zc")
+ADDRESSES = {"za": "192.0.2.1", "zb": "192.0.2.2", "zc": "192.0.2.3"}
+ZONE = "acme.example"
+BACKENDS = 24
+
+
+def context(kind: str, settings: dict[str, Any], secret: str = "") -> Context:
+    return Context(Fleet(name="acme"), ProviderSpec("it", kind, settings=settings), lambda _: secret)
+
+
+@contextmanager
+def black_hole() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield int(server.getsockname()[1])
+
+
+class Rig(ABC):
+    """One system under the contract."""
+
+    kind: str
+    top = 100
+    """A large weight; 1 with membership."""
+
+    def __init__(self) -> None:
+        self._fences = itertools.count(1)
+        self._names = itertools.count(1)
+
+    @property
+    def capabilities(self) -> Any:
+        return registry.CAPABILITIES[self.kind]
+
+    @abstractmethod
+    def provider(self) -> Provider: ...
+
+    @abstractmethod
+    def serving(self, route: Route) -> set[str]:
+        """Targets now in service, asked of the system itself and not of the provider."""
+
+    def fence(self, epoch: int = 1) -> Fence:
+        return Fence("acme", epoch, next(self._fences), "p")
+
+    def route(self) -> Route:
+        """A route nobody has written yet."""
+        name = f"r{next(self._names)}.{ZONE}"
+        targets = tuple(Target(z, (f"e-{z}",), {f"e-{z}": (ADDRESSES[z],)}) for z in ZONES)
+        return Route(key=f"it/{name}", service="chat", provider="it", name=name, per="zone", targets=targets)
+
+    def desired(self, route: Route, weights: dict[str, int]) -> Desired:
+        return Desired(
+            tuple(Member(z, min(w, self.top), (ADDRESSES[z],) if w else ()) for z, w in sorted(weights.items()))
+        )
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        """A provider whose system does not answer."""
+        raise NotImplementedError
+
+    def add_foreign(self, route: Route) -> None:
+        raise NotImplementedError
+
+    def has_foreign(self, route: Route) -> bool:
+        raise NotImplementedError
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        """Somebody takes a target out behind steerd's back."""
+        raise NotImplementedError
+
+
+class MemoryRig(Rig):
+    kind = "memory"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.system = System()
+
+    def provider(self) -> Provider:
+        return Memory(self.system)
+
+    def serving(self, route: Route) -> set[str]:
+        record = self.system.records.get(route.name)
+        return {t for t, m in record.members.items() if m.weight > 0 and t in ZONES} if record else set()
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        fault = Fault(Unreachable("no answer"))
+        system = System()
+        system.reads.append(fault)
+        yield Memory(system)
+
+    def add_foreign(self, route: Route) -> None:
+        self.system.edit(route.name, {"foreign": 5})
+
+    def has_foreign(self, route: Route) -> bool:
+        return self.system.records[route.name].members["foreign"].weight == 5
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self.system.edit(route.name, {target: 0})
+
+
+class EmbeddedRig(Rig):
+    kind = "embedded"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.port = 0
+
+    def provider(self) -> Provider:
+        self.port = free_port()
+        return registry.build(context("embedded", {"zone": ZONE, "listen": f"127.0.0.1:{self.port}", "answers": 3}))
+
+    def serving(self, route: Route) -> set[str]:
+        found = dnsclient.values("127.0.0.1", self.port, route.name)
+        return {z for z in ZONES if ADDRESSES[z] in found}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        yield self.provider()  # never opened: nothing listens
+
+
+class BindRig(Rig):
+    kind = "rfc2136"
+    top = 1
+
+    def __init__(self, named: Named) -> None:
+        super().__init__()
+        self.named = named
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "server": self.named.server,
+            "zone": self.named.zone,
+            "key": self.named.key,
+            "secret": Secret("env", "TSIG"),
+        }
+
+    def provider(self) -> Provider:
+        return registry.build(context("rfc2136", self.settings(), self.named.secret))
+
+    def serving(self, route: Route) -> set[str]:
+        found = self.named.query(route.name)
+        return {z for z in ZONES if ADDRESSES[z] in found}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            yield registry.build(
+                context("rfc2136", {**self.settings(), "server": f"127.0.0.1:{port}"}, self.named.secret)
+            )
+
+    def add_foreign(self, route: Route) -> None:
+        self.named.add(route.name, "A", "198.51.100.77")
+
+    def has_foreign(self, route: Route) -> bool:
+        return "198.51.100.77" in self.named.query(route.name)
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self.named.remove(route.name, "A", ADDRESSES[target])
+
+
+class HAProxyRig(Rig):
+    kind = "haproxy"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        servers = {z: (f"127.0.0.1:{9000 + i}", 10) for i, z in enumerate((*ZONES, "foreign"))}
+        self.haproxy = HAProxy(directory, {f"r{n}": servers for n in range(1, BACKENDS + 1)})
+
+    def provider(self) -> Provider:
+        return registry.build(context("haproxy", {"socket": f"unix:{self.haproxy.admin}"}))
+
+    def route(self) -> Route:
+        name = f"r{next(self._names)}"
+        targets = tuple(Target(z, (f"e-{z}",)) for z in ZONES)
+        return Route(key=f"it/{name}", service="chat", provider="it", name=name, per="zone", targets=targets)
+
+    def serving(self, route: Route) -> set[str]:
+        return {s for s, w in self.haproxy.weights(route.name).items() if w > 0 and s in ZONES}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            yield registry.build(context("haproxy", {"socket": f"127.0.0.1:{port}"}))
+
+    def add_foreign(self, route: Route) -> None:
+        self.haproxy.command(f"set server {route.name}/foreign weight 33")
+
+    def has_foreign(self, route: Route) -> bool:
+        return self.haproxy.weights(route.name)["foreign"] == 33
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self.haproxy.command(f"set server {route.name}/{target} state drain")

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from steerd.model.fleet import Fleet, ProviderSpec
+from steerd.providers import registry
+from steerd.providers.base import Context, Misconfigured, Provider
+
+NAMES = {
+    "embedded", "rfc2136", "powerdns", "route53", "route53-arc", "aws-zonal-shift", "elbv2", "global-accelerator", "clouddns",
+    "gcp-backend", "azure-trafficmanager", "cloudflare", "haproxy", "envoy", "gateway-api", "webhook", "beacon",
+}  # fmt: skip
+
+SETTINGS: dict[str, dict[str, object]] = {
+    "embedded": {"zone": "acme.example"},
+    "rfc2136": {"zone": "acme.example"},
+    "haproxy": {"socket": "unix:/run/haproxy/admin.sock"},
+    "memory": {},
+}
+
+
+def context(kind: str, settings: dict[str, object] | None = None) -> Context:
+    return Context(Fleet(name="acme"), ProviderSpec("r53", kind, settings=settings or {}), lambda _: "")
+
+
+def test_every_provider_of_the_design_is_listed() -> None:
+    assert set(registry.KINDS) == NAMES | {"memory"}
+    assert registry.KINDS.keys() == registry.CAPABILITIES.keys()
+    assert registry.ROUTE_SETTINGS.keys() <= registry.KINDS.keys()
+
+
+def test_what_is_built_says_so_and_builds() -> None:
+    assert {k for k, kind in registry.KINDS.items() if kind.built} == SETTINGS.keys()
+    for kind, settings in SETTINGS.items():
+        made = registry.build(context(kind, settings))
+        assert isinstance(made, Provider)
+        assert made.kind is registry.KINDS[kind]
+        assert made.capabilities == registry.CAPABILITIES[kind]
+
+
+@pytest.mark.parametrize("kind", sorted(NAMES - SETTINGS.keys()))
+def test_what_is_not_built_says_what_to_do(kind: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        registry.build(context(kind))
+    assert "providers.r53" in caught.value.text
+    assert kind in caught.value.text
+    assert "embedded" in caught.value.action
+
+
+def test_an_unknown_kind_lists_the_known() -> None:
+    with pytest.raises(Misconfigured) as caught:
+        registry.build(context("bind9"))
+    assert "rfc2136" in caught.value.action
+
+
+@pytest.mark.parametrize("name", sorted(NAMES | {"memory"}))
+def test_capabilities_make_sense(name: str) -> None:
+    capabilities = registry.CAPABILITIES[name]
+    assert capabilities.weight_max == 1 if capabilities.membership else capabilities.weight_max > 1
+    assert capabilities.compare_and_set or capabilities.fence_note, "no fence must be explained"
+    assert 0 <= capabilities.minimum < 1
+
+
+@pytest.mark.parametrize("name", sorted(NAMES | {"memory"}))
+def test_settings_are_unique_and_defaults_fit(name: str) -> None:
+    settings = (*registry.KINDS[name].settings, *registry.ROUTE_SETTINGS.get(name, ()))
+    assert len({s.name for s in settings}) == len(settings)
+    for setting in settings:
+        assert setting.help
+        assert not (setting.required and setting.default is not None)
+        if setting.choices:
+            assert setting.default is None or setting.default in setting.choices
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "words"),
+    [
+        ("embedded", {}, "providers.r53.zone: is required"),
+        ("embedded", {"zone": "acme..example"}, "makes no DNS zone"),
+        ("embedded", {"zone": "acme.example", "listen": "127.0.0.1:dns"}, "is not HOST or HOST:PORT"),
+        ("embedded", {"zone": "acme.example", "answers": 0}, "providers.r53.answers: must be from 1 to 64"),
+        ("rfc2136", {}, "providers.r53.zone: is required"),
+        ("rfc2136", {"zone": "acme..example"}, "is no DNS name"),
+        ("rfc2136", {"zone": "acme.example", "server": "a:b:c"}, "is not HOST or HOST:PORT"),
+        ("rfc2136", {"zone": "acme.example", "key": "steerd"}, "come together"),
+        ("rfc2136", {"zone": "acme.example", "key": "k", "secret": "hunter2"}, "must be a reference"),
+        ("rfc2136", {"zone": "acme.example", "timeout": 0}, "providers.r53.timeout"),
+        ("haproxy", {}, "providers.r53.socket: is required"),
+        ("haproxy", {"socket": "localhost"}, "is no socket"),
+    ],
+)
+def test_wrong_settings_name_the_key(kind: str, settings: dict[str, object], words: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        registry.build(context(kind, settings))
+    assert words in caught.value.text
+    assert "hunter2" not in f"{caught.value.text} {caught.value.action}"
+
+
+def test_reading_the_list_imports_no_client() -> None:
+    """The config is checked where no SDK is installed."""
+    code = (
+        "import sys; import steerd.providers.registry;"
+        "print([m for m in sys.modules if m.endswith('.client') or m.split('.')[0] in ('dns', 'boto3', 'google', 'azure')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == "[]"

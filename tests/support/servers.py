@@ -1,0 +1,99 @@
+"""Real servers as fixtures: found, started on free loopback ports in a directory of their own, stopped by pid."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+__all__ = ["Process", "free_port", "require"]
+
+PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin", "/sbin")
+READY_S = 15.0
+
+
+def require(program: str) -> Path:
+    """The executable, or a skip with the reason. With CI=true a missing server fails: CI must not skip quietly."""
+    found = shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", ""), *PLACES)))
+    if found:
+        return Path(found)
+    reason = f"{program} is not installed (`make test` as root installs the servers the tests need)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that is free for TCP and UDP right now."""
+    for _ in range(50):
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        ):
+            tcp.bind((host, 0))
+            port = int(tcp.getsockname()[1])
+            try:
+                udp.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no port is free for both TCP and UDP")
+
+
+class Process:
+    """One server process with its output in a file. Every stop is by this very pid."""
+
+    def __init__(self, argv: Sequence[str | Path], log: Path, cwd: Path) -> None:
+        self._argv = [str(a) for a in argv]
+        self._log = log
+        self._cwd = cwd
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    def start(self, ready: Callable[[], bool]) -> None:
+        """Start, and return when `ready()`; fails with the end of the log when it dies or takes too long."""
+        with self._log.open("ab") as out:
+            self._popen = subprocess.Popen(
+                self._argv, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=self._cwd
+            )
+        deadline = time.monotonic() + READY_S
+        while not ready():
+            if self._popen.poll() is not None:
+                raise RuntimeError(f"{self._argv[0]} ended with {self._popen.returncode}:\n{self.tail()}")
+            if time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"{self._argv[0]} was not ready within {READY_S} s:\n{self.tail()}")
+            time.sleep(0.01)
+
+    @property
+    def pid(self) -> int:
+        assert self._popen is not None, "not started"
+        return self._popen.pid
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL after 5 s; safe to call twice."""
+        if self._popen is None:
+            return
+        self._popen.terminate()
+        try:
+            self._popen.wait(5)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait(5)
+        self._popen = None
+
+    def kill(self) -> None:
+        """SIGKILL at once."""
+        if self._popen is not None:
+            self._popen.kill()
+            self._popen.wait(5)
+            self._popen = None
+
+    def tail(self, lines: int = 30) -> str:
+        """The end of its output."""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
