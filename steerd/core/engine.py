@@ -25,6 +25,7 @@ from steerd.core.view import preview, status
 from steerd.core.world import World
 from steerd.model.health import Health
 from steerd.model.plan import HardState
+from steerd.model.route import Route
 from steerd.model.vote import Ballot
 
 __all__ = ["Engine"]
@@ -91,6 +92,10 @@ class Engine:
     def preview(self, now: float) -> dict[str, Any]:
         """What would be written now, route by route, and what guards stop."""
         return preview(self.world, now)
+
+    def routes(self) -> dict[str, Route]:
+        """Routes as providers shall see them: with the targets that left the config, so that those are taken out."""
+        return {key: state.route for key, state in self.world.steer.routes.items()}
 
     def hard_state(self) -> HardState:
         """What the store should hold."""

@@ -1,0 +1,256 @@
+"""What an agent sends, worked out without sockets and clocks: looks go in, ballots and heartbeats come out.
+
+The agent drives it in real time, the simulator in virtual time. One box serves every coordinator: a delta and a
+heartbeat are built once and go to all of them; a full ballot is built for the one that connects. Every frame has a
+higher number than the one before, so a coordinator that gets them in order never goes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from steerd.core.verdict import CheckRule, CheckRun, EndpointTracker, Observation, Recheck
+from steerd.model.rules import VerdictRules
+from steerd.model.sample import Reading, Sample, Status
+from steerd.model.vote import Ballot, Heartbeat, Verdict, Vote
+
+__all__ = ["READING_LIFE_S", "REFRESH_ROUNDS", "BallotBox", "Subject"]
+
+READING_LIFE_S = 120.0
+"""Seconds after which a reading is no longer worth sending in a full ballot."""
+
+REFRESH_ROUNDS = 15
+"""Every vote is sent again, for its counts, once in this many rounds of `refresh` (30 s at a 2 s heartbeat)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What one endpoint is judged by: its own checks, and the dependencies behind it.
+
+    `dependencies` maps the name of the check (`dependency:vectors`) to the subject that is looked at for it;
+    endpoints with the same dependency share its looks.
+    """
+
+    endpoint: str
+    checks: tuple[CheckRule, ...]
+    dependencies: Mapping[str, str]
+
+
+class BallotBox:
+    """Trackers of all endpoints an agent sees, and the frames made of their votes. Times are steady seconds."""
+
+    def __init__(self, agent: str, incarnation: int, *, version: str = "") -> None:
+        self.agent = agent
+        self.incarnation = incarnation
+        self.abstaining: str | None = None
+        self._version = version
+        self._config_hash = ""
+        self._number = 0
+        self._rules = VerdictRules()
+        self._trackers: dict[str, EndpointTracker] = {}
+        self._shared: dict[str, CheckRun] = {}
+        self._behind: dict[str, tuple[str, ...]] = {}
+        self._dirty: dict[str, None] = {}  # a set that keeps the order in which the changes happened
+        self._left_out: set[str] = set()
+        self._failing: dict[str, None] = {}
+        self._round = 0
+        self._readings: dict[tuple[str, str], tuple[float, float]] = {}
+        self._unsent: dict[tuple[str, str], None] = {}
+
+    # -- config ---------------------------------------------------------------------------------------------------
+
+    def configure(
+        self,
+        subjects: Iterable[Subject],
+        shared: Mapping[str, CheckRule],
+        rules: VerdictRules,
+        config_hash: str,
+        now: float,
+    ) -> None:
+        """Takes a new config. `shared` are the checks of dependency subjects by subject name.
+
+        Runs of checks that stayed the same go on; a changed check, or a change of the rules, starts over. Send a full
+        ballot to every coordinator afterwards.
+        """
+        keep = rules == self._rules
+        self._rules, self._config_hash = rules, config_hash
+        self._shared = {
+            name: self._run(self._shared.get(name) if keep else None, rule, now) for name, rule in shared.items()
+        }
+        behind: dict[str, list[str]] = {}
+        trackers: dict[str, EndpointTracker] = {}
+        for subject in subjects:
+            old = self._trackers.get(subject.endpoint)
+            known = old.runs if old is not None and keep else {}
+            runs = {rule.name: self._run(known.get(rule.name), rule, now) for rule in subject.checks}
+            for check, name in subject.dependencies.items():
+                runs[check] = self._shared[name]
+                behind.setdefault(name, []).append(subject.endpoint)
+            if old is None:
+                old = EndpointTracker(subject.endpoint, runs, now)
+            elif old.runs != runs:
+                old.replace_runs(runs, now)
+            trackers[subject.endpoint] = old
+        self._trackers = trackers
+        self._behind = {name: tuple(endpoints) for name, endpoints in behind.items()}
+        self._dirty = dict.fromkeys(e for e in self._dirty if e in trackers)
+        self._failing = dict.fromkeys(e for e in self._failing if e in trackers)
+        self._left_out &= trackers.keys()
+        gone = [key for key in self._readings if key[0] not in trackers and key[0] not in self._shared]
+        for key in gone:
+            del self._readings[key]
+            self._unsent.pop(key, None)
+
+    def _run(self, old: CheckRun | None, rule: CheckRule, now: float) -> CheckRun:
+        return old if old is not None and old.rule == rule else CheckRun(rule, self._rules, now)
+
+    # -- what happens -----------------------------------------------------------------------------------------------
+
+    def observe(self, sample: Sample, now: float) -> Observation:
+        """Takes one look, of an endpoint or of a dependency subject. Looks of what left the config change nothing."""
+        subject = sample.endpoint
+        for name, value in sample.readings.items():
+            key = (subject, name)
+            self._readings[key] = (value, now)
+            self._unsent[key] = None
+        tracker = self._trackers.get(subject)
+        if tracker is None:
+            return self._observe_shared(sample, now)
+        if sample.check not in tracker.runs:
+            return Observation()
+        seen = tracker.observe(sample, now)
+        if subject in self._left_out:
+            self._left_out.discard(subject)
+            seen = replace(seen, changed=True)
+        if seen.changed:
+            self._dirty[subject] = None
+        if sample.status is Status.FAIL:
+            self._failing[subject] = None
+        return seen
+
+    def _observe_shared(self, sample: Sample, now: float) -> Observation:
+        """A dependency is looked at once for all endpoints behind it; only a change of its state reaches their
+        votes.
+        """
+        run = self._shared.get(sample.endpoint)
+        if run is None:
+            return Observation()
+        before = run.face()
+        began = run.observe(sample)
+        changed = run.face() != before
+        if changed:
+            self._dirty.update(dict.fromkeys(self._behind.get(sample.endpoint, ())))
+        confirm = (run.recheck(),) if began and run.may_confirm(now) else ()
+        return Observation(changed=changed, confirm=confirm)
+
+    def asked(self, endpoint: str, now: float) -> tuple[Recheck, ...]:
+        """A coordinator asks for a look at `endpoint` now: what to look at. Nothing for endpoints this agent does
+        not see.
+        """
+        tracker = self._trackers.get(endpoint)
+        return tracker.asked(now) if tracker is not None else ()
+
+    def abstain(self, reason: str | None) -> bool:
+        """The agent doubts itself (a reason) or votes again (None). True when that flips its votes.
+
+        After a flip to abstaining the next delta carries the reason, which makes every vote unknown; after a flip
+        back send a full ballot, so that what was seen meanwhile counts.
+        """
+        flips = (reason is None) != (self.abstaining is None)
+        self.abstaining = reason
+        if flips:
+            for tracker in self._trackers.values():
+                tracker.touch()
+        return flips
+
+    def refresh(self) -> None:
+        """Puts votes into the next delta for their counts' sake: those that saw a failure since the last round, and a
+        part of the rest in turn, so that no round is a burst. Call it with every heartbeat.
+        """
+        self._dirty.update(self._failing)
+        self._failing = {}
+        names = list(self._trackers)
+        self._dirty.update(dict.fromkeys(names[self._round :: REFRESH_ROUNDS]))
+        self._round = (self._round + 1) % REFRESH_ROUNDS
+
+    # -- what goes out ------------------------------------------------------------------------------------------------
+
+    @property
+    def dirty(self) -> bool:
+        """Some vote must be sent."""
+        return bool(self._dirty)
+
+    def full(self, now: float) -> Ballot:
+        """Every vote that is not stale, and every recent reading: for a coordinator that connects, or lost frames.
+
+        A full ballot would refresh the votes it carries, so stale ones are left out: absent, until the next look.
+        """
+        stale = self.stale(now)
+        self._left_out = set(stale)
+        votes = tuple(t.vote(self.abstaining) for name, t in self._trackers.items() if name not in self._left_out)
+        readings = tuple(
+            Reading(subject, name, value, now - at)
+            for (subject, name), (value, at) in self._readings.items()
+            if now - at <= READING_LIFE_S
+        )
+        return self._ballot(votes, readings, full=True)
+
+    def delta(self, now: float) -> Ballot:
+        """The votes that changed since the last delta, and new readings. Empty when nothing did.
+
+        Like a full ballot it would refresh what it carries, and leaves stale votes out.
+        """
+        names, self._dirty = self._dirty, {}
+        stale = {name for name in names if self._trackers[name].stale(now)}
+        self._left_out |= stale
+        votes = tuple(self._trackers[name].vote(self.abstaining) for name in names if name not in stale)
+        return self._ballot(votes, self._fresh_readings(now), full=False)
+
+    def heartbeat(self, now: float) -> Heartbeat:
+        """Refreshes every vote but the stale ones; carries new readings."""
+        self._number += 1
+        return Heartbeat(
+            agent=self.agent,
+            incarnation=self.incarnation,
+            number=self._number,
+            stale=self.stale(now),
+            readings=self._fresh_readings(now),
+            abstaining=self.abstaining,
+            config_hash=self._config_hash,
+        )
+
+    def stale(self, now: float) -> tuple[str, ...]:
+        """Endpoints whose last liveness look is over 3 intervals old."""
+        return tuple(name for name, tracker in self._trackers.items() if tracker.stale(now))
+
+    def vote(self, endpoint: str) -> Vote:
+        """What this agent says of one endpoint now. Raises KeyError for one it does not see."""
+        return self._trackers[endpoint].vote(self.abstaining)
+
+    def verdict(self, endpoint: str) -> Verdict:
+        """The verdict of `vote`."""
+        return self.vote(endpoint).verdict
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """What this agent sees, in config order."""
+        return tuple(self._trackers)
+
+    def _fresh_readings(self, now: float) -> tuple[Reading, ...]:
+        keys, self._unsent = self._unsent, {}
+        return tuple(Reading(key[0], key[1], self._readings[key][0], now - self._readings[key][1]) for key in keys)
+
+    def _ballot(self, votes: tuple[Vote, ...], readings: tuple[Reading, ...], *, full: bool) -> Ballot:
+        self._number += 1
+        return Ballot(
+            agent=self.agent,
+            incarnation=self.incarnation,
+            number=self._number,
+            full=full,
+            votes=votes,
+            readings=readings,
+            abstaining=self.abstaining,
+            config_hash=self._config_hash,
+            version=self._version,
+        )
