@@ -29,7 +29,7 @@ class BadFrame(ValueError):
 
 
 def encode(frame: Frame) -> bytes:
-    """msgpack of [tag, frame]."""
+    """Msgpack of [tag, frame]."""
     return _ENCODER.encode((_TAGS[type(frame)], frame))
 
 

@@ -144,12 +144,12 @@ class BallotBox:
         confirm = (run.recheck(),) if began and run.may_confirm(now) else ()
         return Observation(changed=changed, confirm=confirm)
 
-    def asked(self, endpoint: str, now: float) -> tuple[Recheck, ...]:
-        """A coordinator asks for a look at `endpoint` now: what to look at. Nothing for endpoints this agent does
-        not see.
+    def asked(self, endpoint: str, now: float, *, paid: bool = False) -> tuple[Recheck, ...]:
+        """A coordinator asks for a look at `endpoint` now: what to look at, with `paid` also by checks that cost tokens.
+        Nothing for endpoints this agent does not see.
         """
         tracker = self._trackers.get(endpoint)
-        return tracker.asked(now) if tracker is not None else ()
+        return tracker.asked(now, paid=paid) if tracker is not None else ()
 
     def abstain(self, reason: str | None) -> bool:
         """The agent doubts itself (a reason) or votes again (None). True when that flips its votes.

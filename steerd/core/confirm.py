@@ -11,9 +11,14 @@ from collections.abc import Iterable
 from steerd.core.effects import ConfirmNow, Effect
 from steerd.core.quorum import EndpointBoard
 from steerd.model.fleet import Fleet
+from steerd.model.sample import Layer
 from steerd.model.vote import Verdict, Vote
 
 __all__ = ["Confirmer"]
+
+_PAID = frozenset({Layer.USER_PATH, Layer.CORRECTNESS})
+"""Layers whose looks cost tokens: they are confirmed only where one of them failed, so that a crash seen by a free check
+still takes `fall` looks, a gap apart, of every voice."""
 
 
 class Confirmer:
@@ -38,7 +43,7 @@ class Confirmer:
 
     def consider(self, agent: str, votes: Iterable[Vote], board: EndpointBoard, now: float) -> list[Effect]:
         """New votes of one agent came: asks every other agent about those that are suspect or newly unhealthy."""
-        by_agents: dict[tuple[str, ...], list[str]] = {}
+        by_agents: dict[tuple[str, ...], list[Vote]] = {}
         for vote in votes:
             state = board.states.get(vote.endpoint)
             if state is None or state.down or not (vote.suspect or vote.verdict is Verdict.UNHEALTHY):
@@ -51,8 +56,14 @@ class Confirmer:
                 break
             self._asked[vote.endpoint] = now
             others = tuple(a for a in board.seers(vote.endpoint) if a != agent)
-            by_agents.setdefault(others, []).append(vote.endpoint)
-        return [ConfirmNow(tuple(endpoints), agents) for agents, endpoints in by_agents.items() if agents]
+            by_agents.setdefault(others, []).append(vote)
+        return [
+            ConfirmNow(
+                tuple(v.endpoint for v in suspects), agents, tuple(v.endpoint for v in suspects if v.layer in _PAID)
+            )
+            for agents, suspects in by_agents.items()
+            if agents
+        ]
 
     def _take(self, now: float) -> bool:
         if self._filled_at is not None:

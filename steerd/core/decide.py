@@ -143,7 +143,7 @@ def reason_of(world: World, service: str) -> object:
     return (
         tuple(sorted((d.key, d.cause.value, round(d.fraction, 6)) for d in drains)),
         tuple(sorted((p.name, p.share) for p in world.pins.values() if world.domains.members(service, p.name))),
-        id(world.service(service)),
+        state.generation,
         demand_of(world, service) if kept else None,
     )
 

@@ -15,10 +15,11 @@ __all__ = ["Alert", "Answer", "Apply", "ConfirmNow", "Effect", "Persist", "Recor
 
 @dataclass(frozen=True, slots=True)
 class ConfirmNow:
-    """Ask these agents to look at these endpoints at once."""
+    """Ask these agents to look at these endpoints at once; at those in `paid` also with the checks that cost tokens."""
 
     endpoints: tuple[str, ...]
     agents: tuple[str, ...]
+    paid: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class Engine:
             ev.HookFinished: lambda event, now: None,
             ev.OperatorCommand: lambda event, now: operate(self.world, event, now),
             ev.LeadershipChanged: self._leadership,
-            ev.ConfigLoaded: lambda event, now: load_config(self.world, event, now),
+            ev.ConfigLoaded: lambda event, now: self._health_changed(load_config(self.world, event, now), now),
             ev.Tick: lambda event, now: None,
         }
 

@@ -35,35 +35,42 @@ def refusal(old: Fleet, new: Fleet) -> str | None:
     return None
 
 
-def load_config(world: World, event: ConfigLoaded, now: float) -> None:
-    """Puts a config in force. The first one is taken as it is; a later one may be refused, with an alert."""
+def load_config(world: World, event: ConfigLoaded, now: float) -> set[str]:
+    """Puts a config in force. The first one is taken as it is; a later one may be refused, with an alert.
+
+    Returns the endpoints whose health the new rules changed.
+    """
     first = not world.services and not world.fleet.services
     if not first and not event.accepted and (why := refusal(world.fleet, event.fleet)) is not None:
         world.alerts.set("config-refused", world.fleet.name, why, now, "steerd config accept, or mend the file")
         world.record("config", world.fleet.name, why, now, refused=True)
-        return
+        return set()
     world.alerts.clear("config-refused", event.fleet.name)
     known = {
         s: {e.name for e in world.service(s).endpoints} for s in world.services if s in world.fleet.service_by_name
     }
+    for service in event.fleet.services:
+        if service != world.fleet.service_by_name.get(service.name):
+            world.services.setdefault(service.name, ServiceState()).generation += 1
     world.fleet, world.capabilities = event.fleet, event.capabilities
     world.domains = Domains(event.fleet)
-    touched = world.votes.configure(event.fleet)
+    world.votes.configure(event.fleet)
     world.board.configure(event.fleet)
     world.confirmer.configure(event.fleet)
     _services(world)
     _routes(world)
-    for service, before in known.items():
-        if service not in world.services or not world.services[service].adopted:
+    for name, before in known.items():
+        if name not in world.services or not world.services[name].adopted:
             continue
-        for endpoint in world.service(service).endpoints:
+        for endpoint in world.service(name).endpoints:
             if endpoint.name not in before:
-                world.drains.put(new_endpoint_drain(endpoint.name, service, now))
+                world.drains.put(new_endpoint_drain(endpoint.name, name, now))
     gone = [d for d in world.drains.book.values() if not world.domains.services_in(d.name)]
     for drain in gone:
         world.drains.remove(drain.key)
-    for name in sorted(touched & world.board.states.keys()):
-        world.board.update(name, now)
+    changed: set[str] = set()
+    for name in sorted(world.board.states):
+        changed |= world.board.update(name, now)
     if not first:
         removed = sum(
             len(names - {e.name for e in world.service(s).endpoints})
@@ -71,6 +78,7 @@ def load_config(world: World, event: ConfigLoaded, now: float) -> None:
             if s in world.services
         )
         world.record("config", event.fleet.name, f"config {event.fleet.config_hash} is in force", now, removed=removed)
+    return changed
 
 
 def new_endpoint_drain(name: str, service: str, now: float) -> Drain:

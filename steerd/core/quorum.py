@@ -109,7 +109,7 @@ class EndpointState:
     health: Health = Health.UNKNOWN
     since: float = 0.0
     decided: bool = False
-    undecided_why: str = "no votes yet"
+    undecided_why: str = "no fresh votes"
     voices: tuple[Voice, ...] = ()
     reason: str | None = None
     down: bool = False
@@ -198,6 +198,8 @@ class EndpointBoard:
     def _undecided(self, state: EndpointState, fresh: list[tuple[AgentState, Vote]]) -> str | None:
         """Why there is no quorum for this endpoint, or None when there is one."""
         rules = self._fleet.quorum
+        if not fresh:
+            return "no fresh votes"
         if len(state.voices) < rules.voices:
             return f"{len(state.voices)} of {rules.voices} voices"
         seers = self._seers[state.name]

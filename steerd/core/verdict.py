@@ -133,15 +133,21 @@ class CheckRun:
             return False
         self.error = None
         self._count(sample)
+        counts = sample.counts_as
+        if severity == 0 and self.rule.period_s > self.rule.interval_s * 1.5:
+            # A check that agents take turns at comes by too rarely for `rise` passes in a row to be a fair demand of each
+            # agent: with 7 agents and 30 s it would take 10 minutes. One turn's pass is that agent's whole word, as one
+            # confirm look is (section 2); the quorum and `restore_after` guard the way back.
+            counts = max(counts, self.rise)
         began = False
         for level in _LEVELS:
             if severity >= level:
                 began |= level > CheckState.SATURATED and self._bad[level] == 0
-                self._bad[level] += sample.counts_as
+                self._bad[level] += counts
                 self._good[level] = 0
             else:
                 self._bad[level] = 0
-                self._good[level] += sample.counts_as
+                self._good[level] += counts
         self._latch()
         return began and self.unresolved
 
@@ -253,14 +259,15 @@ class EndpointTracker:
         confirm = (run.recheck(),) if run.may_confirm(now) or repeat else ()
         return Observation(changed=True, urgent=urgent, confirm=confirm)
 
-    def asked(self, now: float) -> tuple[Recheck, ...]:
-        """What to look at when a coordinator asks: every check but dependencies, where it would tell anything new
-        and the limit of one confirm per check interval allows it.
+    def asked(self, now: float, *, paid: bool) -> tuple[Recheck, ...]:
+        """What to look at when a coordinator asks: every check but dependencies (and those that cost tokens, unless
+        `paid`), where it would tell anything new and the limit of one confirm per check interval allows it.
         """
+        skip = {Layer.DEPENDENCY} if paid else {Layer.DEPENDENCY, Layer.USER_PATH, Layer.CORRECTNESS}
         return tuple(
             run.asked()
             for run in self.runs.values()
-            if run.rule.layer is not Layer.DEPENDENCY and not run.all_failed and run.may_confirm(now)
+            if run.rule.layer not in skip and not run.all_failed and run.may_confirm(now)
         )
 
     def touch(self) -> None:

@@ -28,12 +28,13 @@ class ServiceState:
     """What is remembered of one service's plan.
 
     `reason` is the fingerprint of everything that may change a plan (drains, pins, config): a plan is computed again only when
-    it changes, so that nothing is reshuffled without a reason. `adopted` tells that routes' state was taken over or published once.
+    it changes, so that nothing is reshuffled without a reason. `generation` counts the configs of this service. `adopted` tells that routes' state was taken over or published once.
     """
 
     shares: dict[str, float] = field(default_factory=dict)
     result: Result | None = None
     reason: object = None
+    generation: int = 0
     adopted: bool = False
     demand: float | None = None
     vetoes: list[Veto] = field(default_factory=list)

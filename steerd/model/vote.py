@@ -90,9 +90,13 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """Down the stream: look at these endpoints now, `fall` times, `confirm_gap` apart."""
+    """Down the stream: look at these endpoints now, `fall` times, `confirm_gap` apart.
+
+    Checks that cost tokens are left out, but for the endpoints in `paid`: there one of them is what failed.
+    """
 
     endpoints: tuple[str, ...]
+    paid: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

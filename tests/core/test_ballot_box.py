@@ -127,6 +127,15 @@ def test_abstaining_makes_every_vote_unknown_and_new_again_afterwards() -> None:
     assert box.full(2.0).abstaining is None
 
 
+def test_votes_are_new_after_abstaining_even_if_no_look_was_made_meanwhile() -> None:
+    box = make()
+    good(box, "e0")
+    before = votes(box.full(0.0))["e0"]
+    box.abstain("doubt")
+    box.abstain(None)
+    assert votes(box.full(0.0))["e0"].sequence > before.sequence
+
+
 def test_readings_travel_once_and_are_in_full_ballots_while_recent() -> None:
     box = make()
     look(box, "e0", Status.PASS, 1.0, queue=4.0, ttft_s=0.2)

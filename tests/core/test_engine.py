@@ -10,6 +10,7 @@ import pytest
 from steerd.core import effects as fx
 from steerd.model.plan import HardState
 from steerd.model.route import Fence, Observed
+from steerd.model.sample import Layer
 from steerd.model.vote import Verdict
 from tests.support.bench import Bench
 from tests.support.fleets import MEMBERS, make_fleet
@@ -540,3 +541,10 @@ def test_state_survives_as_plain_data() -> None:
     assert isinstance(bench.state, HardState)
     assert bench.state.drains[0].name == "eua"
     assert bench.state.desired["dns/chat.test"].weights["eua-1"] == 0
+
+
+@pytest.mark.parametrize(("layer", "paid"), [(Layer.LIVENESS, ()), (Layer.USER_PATH, ("usa-1",)), (Layer.CORRECTNESS, ("usa-1",))])
+def test_checks_that_cost_tokens_are_confirmed_only_where_they_failed(layer: Layer, paid: tuple[str, ...]) -> None:
+    bench = warm(Bench(make_fleet()))
+    bench.say("probe-eua", HEALTHY, ["usa-1"], suspect=True, layer=layer)
+    assert [c.paid for c in bench.confirms()] == [paid]

@@ -261,7 +261,7 @@ def test_a_user_path_confirm_is_one_look_that_counts_as_fall() -> None:
 
 def test_a_wrong_answer_is_always_repeated() -> None:
     t = tracker(Layer.CORRECTNESS)
-    t.asked(0.0)  # takes the limit
+    t.asked(0.0, paid=True)  # takes the limit
     assert feed(t, "F", Layer.CORRECTNESS)[0].confirm == (Recheck("correctness", 1, 1),)
 
 
@@ -276,21 +276,21 @@ def test_a_dependency_is_confirmed_but_makes_no_suspect() -> None:
 
 def test_a_coordinator_may_ask_for_everything_once_per_interval() -> None:
     t = tracker(*Layer)
-    assert {(r.check, r.looks, r.counts_as) for r in t.asked(10.0)} == {
+    assert {(r.check, r.looks, r.counts_as) for r in t.asked(10.0, paid=True)} == {
         ("liveness", 3, 1),
         ("readiness", 3, 1),
         ("progress", 3, 1),
         ("user_path", 1, 3),
         ("correctness", 1, 1),
     }
-    assert t.asked(11.0) == ()
-    assert t.asked(16.0)
+    assert t.asked(11.0, paid=True) == ()
+    assert t.asked(16.0, paid=True)
 
 
 def test_what_is_known_to_be_dead_is_not_asked_again() -> None:
     t = tracker()
     feed(t, "FFF")
-    assert t.asked(100.0) == ()
+    assert t.asked(100.0, paid=True) == ()
 
 
 def test_sequences_grow_when_a_vote_may_differ_and_only_then() -> None:
@@ -345,3 +345,18 @@ def test_without_liveness_the_most_frequent_check_keeps_a_vote_alive() -> None:
     t = EndpointTracker("e", {"user_path": slow, "readiness": quick}, 0.0)
     assert not t.stale(30.0)
     assert t.stale(31.0)
+
+
+def test_a_coordinator_asks_for_checks_that_cost_tokens_only_by_name() -> None:
+    t = tracker(Layer.LIVENESS, Layer.USER_PATH, Layer.CORRECTNESS)
+    assert [r.check for r in t.asked(0.0, paid=False)] == ["liveness"]
+    assert {r.check for r in t.asked(0.0, paid=True)} == {"user_path", "correctness"}
+
+
+def test_a_pass_in_turn_is_that_agents_whole_word() -> None:
+    rule = CheckRule("user_path", Layer.USER_PATH, interval_s=30.0, period_s=210.0)
+    run = CheckRun(rule, RULES, 0.0)
+    run.observe(sample(Status.FAIL, layer=Layer.USER_PATH, counts_as=3))
+    assert run.state is CheckState.FAIL
+    run.observe(sample(Status.PASS, layer=Layer.USER_PATH))
+    assert run.state is CheckState.GOOD

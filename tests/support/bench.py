@@ -84,6 +84,7 @@ class Bench:
         *,
         transport: bool = True,
         reason: str = "refused",
+        layer: Layer | None = None,
         **kwargs: Any,
     ) -> None:
         if agent in self.muted:
@@ -95,7 +96,7 @@ class Bench:
         for endpoint in endpoints:
             sequence = known[endpoint].sequence + 1 if endpoint in known else 1
             vote = Vote(
-                endpoint, verdict, sequence, layer=Layer.LIVENESS if bad else None, reason=reason if bad else None,
+                endpoint, verdict, sequence, layer=layer or (Layer.LIVENESS if bad else None), reason=reason if bad else None,
                 transport=bad and transport, all_failed=bad, counts=(CheckCounts("liveness", 3, 0),), **kwargs,
             )  # fmt: skip
             known[endpoint] = vote

@@ -1,0 +1,106 @@
+"""What every built probe kind is called and what it may be told. Data only.
+
+Reading a config imports no client library.
+"""
+
+from __future__ import annotations
+
+from probes.kinds import Kind, Setting
+
+__all__ = ["BUILT", "COMMON_HTTP", "COMMON_TLS"]
+
+COMMON_TLS = (
+    Setting("ca", "path", "file of the authorities to trust, instead of this host's"),
+    Setting("cert", "path", "file of a client certificate"),
+    Setting("key", "path", "file of the client certificate's key"),
+    Setting("server_name", "string", "name to ask for and verify in TLS, instead of the URL's host"),
+)
+
+COMMON_HTTP = (
+    Setting("url", "url", "look at this URL instead of the endpoint's"),
+    Setting("headers", "map", "further request headers; a value may be {env: NAME} or {file: PATH}"),
+    Setting("api_key", "secret", "sent as `Authorization: Bearer ...`"),
+    Setting("version", "map", "where the version label is: {header: X} or {path: JSON path}"),
+    *COMMON_TLS,
+)
+
+_HTTP = Kind(
+    "http",
+    "One HTTP request: status, and optionally a pattern or JSON conditions on the body",
+    (
+        Setting("method", "string", "request method", "GET", choices=("GET", "HEAD", "POST")),
+        Setting("path", "string", "path under the endpoint's URL; $model stands for the model's id", ""),
+        Setting("body", "string", "request body, sent with POST"),
+        Setting("status", "any", "status codes that pass: 200, '200-299' or a list", "200-299"),
+        Setting("pattern", "string", "regular expression that the body must contain"),
+        Setting("json", "any", "conditions on a JSON body: {path: data.*.id, contains: $model}, or a list of those"),
+        Setting("slow", "duration", "an answer that takes longer is SLOW"),
+        Setting("follow", "bool", "follow redirects within the same host", False),
+        Setting("fresh_every", "int", "every n-th look uses a new connection", 10),
+        Setting("max_bytes", "int", "bytes of the body to read at most", 65536),
+        *COMMON_HTTP,
+    ),
+)
+
+_TCP = Kind(
+    "tcp",
+    "A TCP connection can be made",
+    (
+        Setting("url", "string", "where to connect, as tcp://HOST:PORT, instead of the endpoint's URL"),
+        Setting("host", "string", "host to connect to, instead of the URL's"),
+        Setting("port", "int", "port to connect to, instead of the URL's"),
+        Setting("slow", "duration", "a connection that takes longer is SLOW"),
+    ),
+)
+
+_TLS = Kind(
+    "tls",
+    "A TLS handshake with a certificate that is valid for the name; soon to expire only warns",
+    (
+        Setting("url", "string", "where to connect, as tls://HOST:PORT, instead of the endpoint's URL"),
+        Setting("host", "string", "host to connect to, instead of the URL's"),
+        Setting("port", "int", "port to connect to, instead of the URL's (443 without one)"),
+        Setting("warn_days", "int", "warn when the certificate expires within this many days", 14),
+        Setting("slow", "duration", "a handshake that takes longer is SLOW"),
+        *COMMON_TLS,
+    ),
+)
+
+_DNS = Kind(
+    "dns",
+    "A DNS server answers for a name",
+    (
+        Setting("url", "string", "the server, as dns://HOST:PORT, instead of the endpoint's URL"),
+        Setting("host", "string", "the server's address, instead of the URL's"),
+        Setting("port", "int", "the server's port, instead of the URL's (53 without one)"),
+        Setting("name", "string", "the name to ask for", required=True),
+        Setting("type", "string", "the record type to ask for", "A"),
+        Setting("expect", "strings", "answers that must be among those given; without it any answer passes"),
+        Setting(
+            "transport", "string", "how to ask; udp falls back to tcp when truncated", "udp", choices=("udp", "tcp")
+        ),
+        Setting("slow", "duration", "an answer that takes longer is SLOW"),
+    ),
+)
+
+_CHAT = Kind(
+    "openai-chat",
+    "One small streamed chat completion: stream grammar, time to first token, and the answer itself",
+    (
+        Setting("path", "string", "path under the endpoint's URL", "/v1/chat/completions"),
+        Setting("model", "string", "model id to ask for; $model stands for the service's", "$model"),
+        Setting("prompts", "any", "questions asked in turn: {ask: TEXT, expect: PATTERN or list of PATTERNs}"),
+        Setting("max_tokens", "int", "tokens to ask for at most; 1 breaks reasoning models", 16),
+        Setting("connect", "duration", "limit for the connection, TLS included", 5.0),
+        Setting("ttft", "duration", "objective for the time to first token; over it is SLOW"),
+        Setting("ttft_limit", "duration", "over this the look fails; 10 x the objective, at most 30s, by default"),
+        Setting("gap", "duration", "limit between two chunks of the stream", 10.0),
+        Setting("body", "map", "merged into the request's JSON; null removes a key"),
+        Setting("budget", "map", "tokens that looks may spend: {tokens_per_day: 200000}"),
+        Setting("max_bytes", "int", "bytes of the stream to read at most", 262144),
+        *COMMON_HTTP,
+    ),
+)
+
+BUILT: tuple[Kind, ...] = (_HTTP, _TCP, _TLS, _DNS, _CHAT)
+"""Kinds that `probes.registry.make` can make."""

@@ -1,0 +1,206 @@
+"""One look of `openai-chat`: request, stream, limits, and what it adds up to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aiohttp
+
+from probes.answer import Prompt, wrong
+from probes.chat_stream import ChatStream, GrammarError
+from probes.clock import Phase, StageClock
+from probes.faults import Fault, timeout_fault
+from probes.guard import outcome_of, result
+from probes.headers import request_headers
+from probes.http_client import HttpClient, Request, join, read_bounded
+from probes.http_probe import VersionLabel
+from probes.http_status import is_missing_model, shown, status_fault
+from probes.outcome import Layer, Outcome, Status
+from probes.settings import Resolve, Text, substitute
+from probes.sse import EventStream, TooLongError
+from probes.target import Target
+
+__all__ = ["ChatLook", "ChatSettings"]
+
+_ERROR_BODY = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSettings:
+    """The check's settings, read. Limits in seconds; `body` is merged into the request, None removing a key."""
+
+    layer: Layer
+    resolve: Resolve
+    url: str | None
+    path: str
+    model: str
+    prompts: tuple[Prompt, ...]
+    max_tokens: int
+    connect_s: float
+    ttft_s: float | None
+    ttft_limit_s: float
+    gap_s: float
+    max_bytes: int
+    body: Mapping[str, Any]
+    headers: Mapping[str, Text]
+    api_key: Text | None
+    version: VersionLabel
+
+
+class ChatLook:
+    """One look: the stage it is in decides which limit runs."""
+
+    def __init__(
+        self,
+        settings: ChatSettings,
+        client: HttpClient,
+        target: Target,
+        deadline: float,
+        clock: StageClock,
+        prompt: Prompt,
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._target = target
+        self._deadline = deadline
+        self._clock = clock
+        self._prompt = prompt
+        self._said = ChatStream()
+        self._version: str | None = None
+        self.hidden: list[str] = []
+        self._last_at = 0.0
+        self._first_at = 0.0
+        self._stage = "connect"
+        # Limits are in the loop's time, measurements in the clock's.
+        self._now = asyncio.get_running_loop().time
+        # The first limit covers the connection alone and is moved when the connection stands.
+        self.limit = asyncio.timeout_at(min(deadline, self._now() + settings.connect_s))
+        clock.on_connected = self._connected
+
+    async def run(self) -> Outcome:
+        request = self._request()
+        async with self._client.send(request, self._target, self._clock, fresh=True) as response:
+            self._version = self._settings.version.read(response, b"")
+            if response.status != 200:
+                return await self._refused(response)
+            if "event-stream" not in response.headers.get("Content-Type", ""):
+                return await self._not_a_stream(response)
+            await self._read(response)
+        return self._judge()
+
+    def of(self, fault: Fault) -> Outcome:
+        """The outcome of a fault, with what was measured and spent before it."""
+        readings, tokens = self._readings()
+        outcome = outcome_of(fault, self._settings.layer, self._clock, version=self._version)
+        return replace(outcome, readings=readings, tokens=tokens)
+
+    def ended(self, status: Status, reason: str | None, detail: str | None, *, layer: Layer | None = None) -> Outcome:
+        """An outcome with what was measured so far."""
+        readings, tokens = self._readings()
+        layer = layer or self._settings.layer
+        version = self._version
+        clock = self._clock
+        return result(status, layer, clock, reason, detail=detail, version=version, readings=readings, tokens=tokens)
+
+    def timed_out(self) -> Outcome:
+        """Which limit ran out, and what that means."""
+        clock = self._clock
+        if clock.phase in (Phase.START, Phase.DNS, Phase.CONNECT, Phase.TLS):
+            return self.of(timeout_fault(clock.phase, clock.elapsed_s))
+        if self._stage == "ttft":
+            reason, limit_s = "no first token in time", self._settings.ttft_limit_s
+        else:
+            reason, limit_s = "stream stopped before its end", self._settings.gap_s
+        if self._now() >= self._deadline:
+            limit_s = clock.elapsed_s
+        detail = f"waited {limit_s:.3g} s after {self._said.chunks} chunks"
+        return self.of(Fault(Status.FAIL, reason, transport=True, detail=detail))
+
+    def _request(self) -> Request:
+        settings = self._settings
+        body: dict[str, Any] = {
+            "model": substitute(settings.model, self._target),
+            "messages": [{"role": "user", "content": self._prompt.ask}],
+            "max_tokens": settings.max_tokens,
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **settings.body,
+        }
+        sent = {name: value for name, value in body.items() if value is not None}
+        headers = request_headers(settings.layer, settings.headers, settings.api_key, settings.resolve, self.hidden)
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream", **headers}
+        return Request(
+            "POST", join(settings.url or self._target.url, settings.path), headers, json.dumps(sent).encode()
+        )
+
+    def _connected(self) -> None:
+        self._stage = "ttft"
+        self._move(self._settings.ttft_limit_s)
+
+    def _move(self, seconds: float) -> None:
+        self.limit.reschedule(min(self._deadline, self._now() + seconds))
+
+    async def _read(self, response: aiohttp.ClientResponse) -> None:
+        """Read the stream to its end. Raises `GrammarError`, aiohttp's errors, and whatever limit runs out."""
+        events = EventStream(max_bytes=self._settings.max_bytes)
+        try:
+            async for piece in response.content.iter_any():
+                if self._stage == "gap":
+                    self._move(self._settings.gap_s)
+                for event in events.feed(piece):
+                    self._take(self._said.take(event))
+                if self._said.done:
+                    return
+            for event in events.end():
+                self._take(self._said.take(event))
+        except TooLongError as error:
+            raise GrammarError("stream too long", str(error)) from error
+        self._said.end()
+
+    def _take(self, said: bool) -> None:  # noqa: FBT001 - the answer of the line above it
+        if not said:
+            return
+        self._last_at = self._clock.now()
+        if self._said.chunks == 1:
+            self._first_at = self._last_at
+            self._clock.first_token()
+            self._stage = "gap"
+            self._move(self._settings.gap_s)
+
+    def _judge(self) -> Outcome:
+        fault = wrong(self._prompt, self._said)
+        if fault is not None:
+            return self.ended(Status.FAIL, fault[0], fault[1], layer=Layer.CORRECTNESS)
+        ttft_s, objective_s = self._clock.ttft_s, self._settings.ttft_s
+        if objective_s is not None and ttft_s is not None and ttft_s > objective_s:
+            detail = f"{ttft_s:.3f} s, the objective is {objective_s:g} s"
+            return self.ended(Status.SLOW, "time to first token over its objective", detail)
+        return self.ended(Status.PASS, None, None)
+
+    def _readings(self) -> tuple[dict[str, float], int]:
+        said, found = self._said, {}
+        ttft_s = self._clock.ttft_s
+        if ttft_s is not None:
+            found["ttft_s"] = ttft_s
+        completion = said.completion_tokens if said.completion_tokens is not None else said.chunks
+        if completion:
+            found["tokens"] = float(completion)
+        if completion > 1 and self._last_at > self._first_at:
+            found["inter_token_s"] = (self._last_at - self._first_at) / (completion - 1)
+        return found, said.total_tokens if said.total_tokens is not None else completion
+
+    async def _refused(self, response: aiohttp.ClientResponse) -> Outcome:
+        body, _ = await read_bounded(response, _ERROR_BODY)
+        if response.status in (400, 404, 422) and is_missing_model(shown(body)):
+            return self.ended(Status.FAIL, "model not found", shown(body), layer=Layer.READINESS)
+        return self.of(status_fault(response.status, body, reads_queue=True))
+
+    async def _not_a_stream(self, response: aiohttp.ClientResponse) -> Outcome:
+        body, _ = await read_bounded(response, _ERROR_BODY)
+        kind = response.headers.get("Content-Type", "nothing")
+        return self.ended(Status.FAIL, "answer is no event stream", f"Content-Type {kind}: {shown(body)}")

@@ -1,0 +1,156 @@
+"""Whose fault is it? Exceptions of the network turned into status, reason and blame.
+
+Rules (decisions.md section 1, probes.md):
+- refused, reset, host unreachable, timed out: the target's, in transport;
+- descriptors, memory, ports, a missing local network, the resolver: this host's (ERROR with `host_error`);
+- a certificate that is expired or for another name: the target's, not in transport;
+- a missing CA file, a refused client certificate, a name that does not exist: the check's config (ERROR).
+Anything else is unknown here and becomes ERROR in `look_safely`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+
+import aiohttp
+
+from probes.clock import Phase
+from probes.errors import HOST_ERRNOS, MisconfiguredError, chain, errnos
+from probes.outcome import Status
+
+__all__ = ["Fault", "fault_of", "timeout_fault"]
+
+_TARGET = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset",
+    errno.ECONNABORTED: "connection reset",
+    errno.EPIPE: "connection reset",
+    errno.ENOTCONN: "connection reset",
+    errno.EHOSTUNREACH: "host unreachable",
+    errno.EHOSTDOWN: "host unreachable",
+    errno.ETIMEDOUT: "connect timed out",
+}
+_NO_SUCH_NAME = frozenset(
+    code for code in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None)) if isinstance(code, int)
+)
+_CLIENT_CERT_REFUSED = re.compile(
+    r"(?i)certificate.required|alert.(unknown.ca|bad.certificate|certificate.(unknown|expired))"
+)
+
+# X509_V_ERR_* of OpenSSL's x509_vfy.h
+_EXPIRED, _NOT_YET, _WRONG_NAME, _WRONG_IP = 10, 9, 62, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What an exception means. Fields as in `Outcome`."""
+
+    status: Status
+    reason: str
+    transport: bool = False
+    host_error: bool = False
+    detail: str | None = None
+
+
+def fault_of(error: BaseException, phase: Phase, *, answered: bool = False) -> Fault | None:
+    """The fault behind `error`, or None when it is not one of the network's (a bug, then).
+
+    `answered` says that the head of an answer was read already: what breaks after that is no longer transport.
+    """
+    if isinstance(error, MisconfiguredError):
+        return Fault(Status.ERROR, "misconfigured probe", detail=str(error))
+    if isinstance(error, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
+        return _dns(error)
+    # aiohttp's own exceptions only look like those of ssl: what OpenSSL said is in the one they wrap.
+    tls = next(
+        (e for e in chain(error) if isinstance(e, ssl.SSLError) and not isinstance(e, aiohttp.ClientError)), None
+    )
+    if tls is not None:
+        return _tls(tls)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return Fault(Status.FAIL, "connection closed without an answer", transport=True)
+    if isinstance(error, aiohttp.InvalidURL):
+        return Fault(Status.ERROR, "misconfigured probe", detail=f"not a URL that can be looked at: {error}")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return Fault(Status.FAIL, "answer cut short or badly framed", detail=str(error))
+    if isinstance(error, aiohttp.ClientResponseError):
+        return Fault(Status.FAIL, "malformed answer", detail=error.message)
+    if isinstance(error, OSError):
+        return _os(error, phase, answered=answered)
+    if isinstance(error, (asyncio.IncompleteReadError, aiohttp.ClientConnectionError)):
+        return Fault(Status.FAIL, "connection closed", transport=not answered, detail=str(error))
+    return None
+
+
+def timeout_fault(phase: Phase, limit_s: float) -> Fault:
+    """What running out of time in `phase` means; `limit_s` is the time it had."""
+    detail = f"{limit_s:.3g} s ran out during {phase.value}"
+    if phase is Phase.DNS:
+        return Fault(Status.ERROR, "name resolution timed out on this host", host_error=True, detail=detail)
+    reason = {
+        Phase.START: "connect timed out",
+        Phase.CONNECT: "connect timed out",
+        Phase.TLS: "TLS handshake timed out",
+        Phase.WAIT: "no answer in time",
+        Phase.READ: "answer stopped before its end",
+    }[phase]
+    return Fault(Status.FAIL, reason, transport=True, detail=detail)
+
+
+def _os(error: OSError, phase: Phase, *, answered: bool) -> Fault | None:
+    numbers = [number for part in chain(error) for number in errnos(part)]
+    # With several addresses behind a name, one that the target refused says more than one out of reach.
+    for number in numbers:
+        if number in _TARGET:
+            transport = not answered or number == errno.ETIMEDOUT
+            reason = _TARGET[number]
+            if number == errno.ETIMEDOUT and phase in (Phase.WAIT, Phase.READ):
+                reason = "connection timed out"
+            return Fault(Status.FAIL, reason, transport=transport, detail=_words(number))
+    for number in numbers:
+        if number in HOST_ERRNOS:
+            reason = f"this host: {_words(number)}"
+            return Fault(Status.ERROR, reason, host_error=True, detail=f"errno {errno.errorcode.get(number, number)}")
+    return None
+
+
+def _words(number: int) -> str:
+    return os.strerror(number).lower()
+
+
+def _dns(error: BaseException) -> Fault:
+    inner = next((e for e in chain(error) if isinstance(e, socket.gaierror)), None)
+    if inner is not None and inner.errno in _NO_SUCH_NAME:
+        # A name that does not exist says nothing about the server behind it: a wrong URL, or a record that is gone.
+        return Fault(
+            Status.ERROR,
+            "the endpoint's name does not resolve",
+            detail=f"{inner.strerror}: fix the endpoint's `url` or its DNS record",
+        )
+    text = str(inner.strerror if inner is not None else error)
+    return Fault(Status.ERROR, "name resolution failed on this host", host_error=True, detail=text)
+
+
+def _tls(error: ssl.SSLError) -> Fault:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        code = error.verify_code
+        detail = error.verify_message
+        if code == _EXPIRED:
+            return Fault(Status.FAIL, "TLS certificate expired", detail=detail)
+        if code == _NOT_YET:
+            return Fault(Status.FAIL, "TLS certificate not valid yet", detail=detail)
+        if code in (_WRONG_NAME, _WRONG_IP):
+            return Fault(Status.FAIL, "TLS certificate is for another name", detail=detail)
+        advice = f"{detail}; set `ca` to the authority's file if the endpoint uses a private one"
+        return Fault(Status.FAIL, "TLS certificate not trusted", detail=advice)
+    text = error.reason or str(error)
+    if _CLIENT_CERT_REFUSED.search(text.replace("_", " ")):
+        advice = f"{text}: the endpoint wants another client certificate; set `cert` and `key` of this check"
+        return Fault(Status.ERROR, "client certificate refused", detail=advice)
+    return Fault(Status.FAIL, "TLS handshake failed", detail=text)

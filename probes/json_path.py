@@ -1,0 +1,119 @@
+"""Conditions on a JSON answer, as a config writes them.
+
+    json: {path: data.*.id, contains: $model}
+    json: [{path: status, equals: healthy}, {path: version, matches: "^1"}]
+
+A path is keys and list positions joined by dots; `*` stands for every item of a list or map. A condition without a
+comparison asks that the path leads to something.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from probes.errors import SettingError
+from probes.settings import MODEL, pattern, substitute
+from probes.target import Target
+
+__all__ = ["BadJsonError", "Condition", "conditions_of", "parse", "values_at"]
+
+_SHOWN = 5
+_FOUND_LIMIT = 10_000
+
+
+class BadJsonError(ValueError):
+    """Not JSON; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One thing that must hold: some value at `path` equals `equals`, contains `contains` or matches `matches`."""
+
+    path: str
+    equals: Any = None
+    contains: str | None = None
+    matches: re.Pattern[str] | None = None
+
+    def unmet(self, document: Any, target: Target) -> str | None:
+        """Why the condition does not hold, or None when it does."""
+        found = list(values_at(document, self.path))
+        if not found:
+            return f"the answer has no {self.path}"
+        if self.contains is not None:
+            if self.contains == MODEL and target.model is None:
+                return None  # the service names no model: that the path leads somewhere is all there is to check
+            wanted = substitute(self.contains, target)
+            if any(wanted == value or (isinstance(value, list) and wanted in value) for value in found):
+                return None
+            return f"{self.path} lacks {wanted!r}: {_shown(found)}"
+        if self.matches is not None:
+            if any(isinstance(value, str) and self.matches.search(value) for value in found):
+                return None
+            return f"{self.path} does not match {self.matches.pattern!r}: {_shown(found)}"
+        if self.equals is not None:
+            wanted_value = substitute(self.equals, target) if isinstance(self.equals, str) else self.equals
+            if any(
+                value == wanted_value and isinstance(value, bool) == isinstance(wanted_value, bool) for value in found
+            ):
+                return None
+            return f"{self.path} is not {wanted_value!r}: {_shown(found)}"
+        return None
+
+
+def conditions_of(value: Any) -> tuple[Condition, ...]:
+    """The conditions that a config's `json` means. Raises `SettingError`."""
+    if value is None:
+        return ()
+    items = value if isinstance(value, (list, tuple)) else [value]
+    found = []
+    for item in items:
+        if not isinstance(item, Mapping) or not isinstance(item.get("path"), str):
+            raise SettingError("json: write {path: data.*.id, contains: NAME}, or a list of those")
+        unknown = set(item) - {"path", "equals", "contains", "matches"}
+        if unknown:
+            raise SettingError(f"json: unknown key {min(unknown)!r}; known are path, equals, contains and matches")
+        contains, matches = item.get("contains"), item.get("matches")
+        found.append(
+            Condition(
+                item["path"],
+                item.get("equals"),
+                None if contains is None else str(contains),
+                None if matches is None else pattern("json.matches", str(matches)),
+            )
+        )
+    return tuple(found)
+
+
+def parse(body: bytes) -> Any:
+    """The document in `body`. Raises `BadJsonError`, also for nesting too deep to read and bytes that are not UTF-8."""
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise BadJsonError("nested too deeply") from None
+    except ValueError as error:
+        raise BadJsonError(str(error)[:120]) from None
+
+
+def values_at(document: Any, path: str) -> Iterator[Any]:
+    """Every value that `path` leads to, at most 10 000."""
+    values = [document]
+    for key in path.split("."):
+        following: list[Any] = []
+        for value in values:
+            if key == "*":
+                following += value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+            elif isinstance(value, dict):
+                following += [value[key]] if key in value else []
+            elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+                following.append(value[int(key)])
+        values = following[:_FOUND_LIMIT]
+    yield from values
+
+
+def _shown(found: list[Any]) -> str:
+    words = ", ".join(repr(value)[:60] for value in found[:_SHOWN])
+    return words if len(found) <= _SHOWN else f"{words}, ... ({len(found)} in all)"

@@ -1,0 +1,52 @@
+"""Every probe kind by name, and how to make one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from probes.catalog import BUILT
+from probes.errors import SettingError
+from probes.kinds import Kind
+from probes.outcome import Layer
+from probes.planned import PLANNED
+from probes.probe import Probe
+from probes.settings import Resolve
+
+__all__ = ["KINDS", "ProbeUnavailableError", "make"]
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*BUILT, *PLANNED)}
+"""All kinds, those not written yet included (`built` False)."""
+
+# Imported when the first probe of the kind is made: an agent without a kind does not load its client library.
+_MODULES = {
+    "http": "probes.http_probe",
+    "tcp": "probes.tcp_probe",
+    "tls": "probes.tls_probe",
+    "dns": "probes.dns_probe",
+    "openai-chat": "probes.openai_chat",
+}
+
+
+class ProbeUnavailableError(ValueError):
+    """There is no such kind in this build; the text says what to do."""
+
+
+def make(kind: str, layer: str, settings: Mapping[str, Any], resolve: Resolve) -> Probe:
+    """A probe for one check. It serves any number of targets and holds connections until it is closed.
+
+    `settings` are the check's, durations as float seconds, secrets as references that `resolve` turns into their value
+    when a look needs it. Raises `ProbeUnavailableError` for a kind that this build lacks and `SettingError` for a
+    setting that cannot be, both with what to write instead.
+    """
+    known = KINDS.get(kind)
+    if known is None:
+        raise ProbeUnavailableError(f"there is no probe kind {kind!r}; known are {', '.join(sorted(KINDS))}")
+    if not known.built:
+        raise ProbeUnavailableError(f"the probe kind {kind!r} is not written yet; switch the check off or use another")
+    for setting in known.settings:
+        if setting.required and settings.get(setting.name) is None:
+            raise SettingError(f"{setting.name}: {kind} needs it: {setting.help}")
+    build: Callable[[Layer, Mapping[str, Any], Resolve], Probe] = importlib.import_module(_MODULES[kind]).build
+    return build(Layer(layer), settings, resolve)

@@ -1,0 +1,110 @@
+"""Makes one look: holds the probes, and turns a probe's `Outcome` into the core's `Sample`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from probes.outcome import Layer as ProbeLayer
+from probes.outcome import Outcome
+from probes.outcome import Status as ProbeStatus
+from probes.probe import Probe, look_safely
+from probes.registry import make
+from probes.target import Target
+from steerd.agent.scheduler import Due
+from steerd.agent.watchlist import Watch
+from steerd.model.fleet import Check, Secret
+from steerd.model.sample import Layer, Sample, Status
+
+__all__ = ["CLOSE_S", "Looker", "close_probes", "sample_of"]
+
+CLOSE_S = 1.0
+"""Seconds that closing all probes may take."""
+
+
+class Looker:
+    """The probes of a watchlist: one for each check of each service, shared by its endpoints.
+
+    A probe that cannot be made is ERROR at every look, with the reason, and is tried again at the next: a key file
+    that is not there yet must not take the agent down. `resolve` turns a secret reference into its value.
+    """
+
+    def __init__(self, resolve: Callable[[Secret], str]) -> None:
+        self._resolve = resolve
+        self._checks: dict[tuple[str, str], Check] = {}
+        self._probes: dict[tuple[str, str], Probe] = {}
+        self._tokens: dict[str, int] = {}
+
+    def set_watches(self, watches: Iterable[Watch]) -> list[Probe]:
+        """Takes the watches of a config. Returns the probes no longer in use: close them with `close_probes`."""
+        watches = tuple(watches)
+        checks = {watch.probe: watch.check for watch in watches}
+        gone = [key for key in self._probes if checks.get(key) != self._checks.get(key)]
+        self._checks = checks
+        subjects = {watch.subject for watch in watches}
+        self._tokens = {subject: spent for subject, spent in self._tokens.items() if subject in subjects}
+        return [self._probes.pop(key) for key in gone]
+
+    async def look(self, due: Due, timeout_s: float) -> Outcome:
+        """One look. Never raises but for cancellation."""
+        watch = due.watch
+        try:
+            probe = self._probe(watch)
+        except Exception as error:  # noqa: BLE001 - whatever keeps a probe from being made is not the target's fault
+            return Outcome(ProbeStatus.ERROR, ProbeLayer(watch.check.layer.value), f"{watch.check.kind}: {error}")
+        target = Target(watch.subject, watch.url, model=watch.model)
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        outcome = await look_safely(probe, target, deadline, fresh=due.confirm)
+        if outcome.tokens:
+            self._tokens[watch.subject] = self._tokens.get(watch.subject, 0) + outcome.tokens
+        return outcome
+
+    def tokens(self, subject: str) -> int:
+        """Tokens that looks at `subject` have spent since the agent started."""
+        return self._tokens.get(subject, 0)
+
+    async def close(self) -> None:
+        """Closes every probe."""
+        probes, self._probes = list(self._probes.values()), {}
+        await close_probes(probes)
+
+    def _probe(self, watch: Watch) -> Probe:
+        probe = self._probes.get(watch.probe)
+        if probe is None:
+            check = watch.check
+            probe = make(check.kind, check.layer.value, check.settings, self._resolve)
+            self._probes[watch.probe] = probe
+        return probe
+
+
+async def close_probes(probes: list[Probe]) -> None:
+    """Closes probes side by side, within `CLOSE_S`; raises the first error any of them had."""
+    if not probes:
+        return
+    done, late = await asyncio.wait([asyncio.ensure_future(probe.close()) for probe in probes], timeout=CLOSE_S)
+    for task in late:
+        task.cancel()
+    for task in done:
+        task.result()
+
+
+def sample_of(due: Due, outcome: Outcome, *, at: float, tokens: int = 0) -> Sample:
+    """What the core needs of an outcome. `at` is the steady time of the look's start, `tokens` what was spent so
+    far.
+    """
+    readings = {**outcome.readings, "tokens_total": float(tokens)} if tokens else outcome.readings
+    return Sample(
+        endpoint=due.watch.subject,
+        check=due.watch.check.name,
+        layer=Layer(outcome.layer.value),
+        status=Status(outcome.status.value),
+        at=at,
+        reason=outcome.reason,
+        transport=outcome.transport,
+        late_s=max(0.0, at - due.intended),
+        duration_s=outcome.duration_s,
+        counts_as=due.counts_as,
+        host_error=outcome.host_error,
+        version=outcome.version,
+        readings=readings,
+    )

@@ -1,0 +1,215 @@
+"""TLS, by `tls` and by `http`: whose certificate is wrong, and whose file is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from aiohttp import web
+
+from probes.outcome import Outcome, Status
+from tests.support.looking import Look
+
+Serve = Callable[..., Awaitable[int]]
+Site = Callable[..., Awaitable[str]]
+NAME = "chat.example.test"
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def ca_file(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    ca.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+def server_side(ca: trustme.CA, *names: str, days: float = 365.0) -> ssl.SSLContext:
+    now = dt.datetime.now(dt.UTC)
+    begin = now - dt.timedelta(days=400)
+    certificate = ca.issue_cert(*names, not_before=begin, not_after=now + dt.timedelta(days=days))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    return context
+
+
+async def _nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+
+
+async def handshake(look: Look, serve: Serve, context: ssl.SSLContext, **settings: Any) -> Outcome:
+    port = await serve(_nothing, ssl=context)
+    url = f"https://{NAME}:{port}"
+    return await look("tls", url, settings, layer="dependency", within_s=1.0, address="127.0.0.1")
+
+
+async def test_a_good_certificate_passes_and_tells_when_it_expires(
+    look: Look, serve: Serve, ca: trustme.CA, ca_file: str
+) -> None:
+    outcome = await handshake(look, serve, server_side(ca, NAME), ca=ca_file)
+    assert (outcome.status, outcome.detail) == (Status.PASS, None)
+    assert 364 < outcome.readings["tls_expiry_days"] < 366
+    assert outcome.stages.connect_s is not None
+    assert outcome.stages.tls_s is not None
+
+
+async def test_expiring_soon_warns_and_does_not_fail(look: Look, serve: Serve, ca: trustme.CA, ca_file: str) -> None:
+    outcome = await handshake(look, serve, server_side(ca, NAME, days=3), ca=ca_file)
+    assert outcome.status is Status.PASS
+    assert "renew" in (outcome.detail or "")
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "reason"),
+    [
+        ((NAME,), -1.0, "TLS certificate expired"),
+        (("other.example.test",), 365.0, "TLS certificate is for another name"),
+        (("127.0.0.1",), 365.0, "TLS certificate is for another name"),  # the address is ours, the name is asked for
+    ],
+)
+async def test_the_targets_certificate_is_its_own_fault(
+    look: Look, serve: Serve, ca: trustme.CA, ca_file: str, names: tuple[str, ...], days: float, reason: str
+) -> None:
+    outcome = await handshake(look, serve, server_side(ca, *names, days=days), ca=ca_file)
+    assert (outcome.status, outcome.reason, outcome.transport) == (Status.FAIL, reason, False)
+
+
+async def test_an_authority_that_is_not_trusted_fails_and_names_the_setting(
+    look: Look, serve: Serve, ca_file: str
+) -> None:
+    outcome = await handshake(look, serve, server_side(trustme.CA(), NAME), ca=ca_file)
+    assert (outcome.status, outcome.reason) == (Status.FAIL, "TLS certificate not trusted")
+    assert "`ca`" in (outcome.detail or "")
+
+
+async def test_another_name_can_be_asked_for(look: Look, serve: Serve, ca: trustme.CA, ca_file: str) -> None:
+    context = server_side(ca, "inner.example.test")
+    outcome = await handshake(look, serve, context, ca=ca_file, server_name="inner.example.test")
+    assert outcome.status is Status.PASS
+
+
+@pytest.mark.parametrize("kind", ["tls", "http"])
+async def test_a_ca_file_that_is_missing_is_the_checks_error(look: Look, kind: str, tmp_path: Path) -> None:
+    outcome = await look(kind, "https://127.0.0.1:1", {"ca": str(tmp_path / "gone.pem")})
+    assert (outcome.status, outcome.host_error) == (Status.ERROR, False)
+    assert "gone.pem" in (outcome.detail or "")
+
+
+@pytest.mark.parametrize("kind", ["tls", "http"])
+async def test_a_ca_file_that_is_none_is_the_checks_error(look: Look, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.pem").write_text("not a certificate")
+    outcome = await look(kind, "https://127.0.0.1:1", {"ca": str(tmp_path / "bad.pem")})
+    assert outcome.status is Status.ERROR
+
+
+async def test_a_host_that_trusts_nobody_blames_itself(
+    look: Look, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A slim image without CA certificates would otherwise call every endpoint untrusted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    outcome = await look("tls", "https://127.0.0.1:1")
+    assert outcome.status is Status.ERROR
+    assert "CA certificates" in (outcome.detail or "")
+
+
+async def test_plain_http_behind_a_tls_url_fails(look: Look, serve: Serve, ca_file: str) -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+
+    url = f"https://127.0.0.1:{await serve(plain)}"
+    outcome = await look("tls", url, {"ca": ca_file}, within_s=1.0)
+    assert (outcome.status, outcome.reason) == (Status.FAIL, "TLS handshake failed")
+
+
+@pytest.mark.parametrize("kind", ["tls", "http"])
+async def test_a_handshake_that_never_ends_times_out(look: Look, serve: Serve, ca_file: str, kind: str) -> None:
+    url = f"https://127.0.0.1:{await serve(_silent)}"
+    outcome = await look(kind, url, {"ca": ca_file}, within_s=0.3)
+    assert (outcome.status, outcome.reason, outcome.transport) == (Status.FAIL, "TLS handshake timed out", True)
+
+
+async def _silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_nobody_there_is_refused(look: Look, ca_file: str) -> None:
+    outcome = await look("tls", "https://127.0.0.1:1", {"ca": ca_file})
+    assert (outcome.status, outcome.reason, outcome.transport) == (Status.FAIL, "connection refused", True)
+
+
+async def test_https_looks_verify_and_time_the_handshake(look: Look, site: Site, ca: trustme.CA, ca_file: str) -> None:
+    seen: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request.headers["Host"])
+        return web.Response()
+
+    good = (await site({"/": handler}, ssl_context=server_side(ca, NAME))).rpartition(":")[2]
+    url = f"https://{NAME}:{good}"
+    outcome = await look("http", url, {"ca": ca_file}, address="127.0.0.1")
+    assert outcome.status is Status.PASS
+    assert outcome.stages.connect_s is not None
+    assert outcome.stages.tls_s is not None
+    kept = await look("http", url, {"ca": ca_file}, address="127.0.0.1")
+    assert (kept.status, kept.stages.tls_s) == (Status.PASS, None)
+    assert seen == [f"{NAME}:{good}"] * 2
+
+    old = (await site({"/": handler}, ssl_context=server_side(ca, NAME, days=-1))).rpartition(":")[2]
+    outcome = await look("http", f"https://{NAME}:{old}", {"ca": ca_file}, address="127.0.0.1")
+    assert (outcome.status, outcome.reason, outcome.transport) == (Status.FAIL, "TLS certificate expired", False)
+
+    wrong = await site({"/": handler}, ssl_context=server_side(ca, NAME))
+    outcome = await look("http", wrong, {"ca": ca_file})
+    assert (outcome.status, outcome.reason) == (Status.FAIL, "TLS certificate is for another name")
+
+
+def _refuse(listening: socket.socket, context: ssl.SSLContext) -> None:
+    listening.settimeout(10)
+    connection, _ = listening.accept()
+    connection.settimeout(10)
+    with connection:
+        tls = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        with pytest.raises(ssl.SSLError):
+            tls.do_handshake()
+        with contextlib.suppress(OSError):
+            tls.shutdown(socket.SHUT_WR)
+            while tls.recv(4096):
+                pass
+        tls.close()
+
+
+async def test_a_client_certificate_that_is_wanted_and_missing_is_the_checks_error(
+    look: Look, site: Site, ca: trustme.CA, ca_file: str, tmp_path: Path
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response()
+
+    context = server_side(ca, "127.0.0.1")
+    context.verify_mode = ssl.CERT_REQUIRED
+    ca.configure_trust(context)
+    # A server of asyncio drops the connection without the alert that OpenSSL has ready; others send it, as here.
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        refusing = asyncio.create_task(asyncio.to_thread(_refuse, listening, context))
+        outcome = await look("http", f"https://127.0.0.1:{listening.getsockname()[1]}", {"ca": ca_file})
+        await refusing
+    assert (outcome.status, outcome.reason) == (Status.ERROR, "client certificate refused")
+
+    url = await site({"/": handler}, ssl_context=context)
+    client = ca.issue_cert("agent.example.test")
+    client.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "client.pem"))
+    outcome = await look("http", url, {"ca": ca_file, "cert": str(tmp_path / "client.pem")})
+    assert outcome.status is Status.PASS
