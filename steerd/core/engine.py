@@ -195,6 +195,9 @@ class Engine:
         for name in sorted(endpoints):
             state = world.board.states[name]
             world.touch(state.service)
+            known, state.told = state.told, state.health
+            if known is Health.UNKNOWN and state.health is Health.HEALTHY:
+                continue  # no transition (decisions.md, section 4): the first answer of a start is no news
             text = state.health.word + (f": {state.reason}" if state.reason else "")
             data: dict[str, object] = {
                 "service": state.service,
@@ -241,6 +244,8 @@ class Engine:
         reconcile(world, service, now)
         if not state.adopted:
             return
+        if state.reason is None:  # what stands when a leader begins is where it goes on from
+            state.reason = reason_of(world, service)
         diagnosis = world.diagnoser.services[service]
         review = Review(
             service=service,
@@ -256,9 +261,7 @@ class Engine:
         state.vetoes = review.vetoes
         self._tell_vetoes(service, now)
         reason = reason_of(world, service)
-        if state.reason is None:
-            state.reason = reason  # what stands when a leader begins is where it goes on from
-        elif reason != state.reason:
+        if reason != state.reason:
             decide(world, service, _because(world, service), now)
             state.reason = reason_of(world, service)
 

@@ -107,6 +107,7 @@ class EndpointState:
     service: str
     zone: str
     health: Health = Health.UNKNOWN
+    told: Health = Health.UNKNOWN
     since: float = 0.0
     decided: bool = False
     undecided_why: str = "no fresh votes"

@@ -45,6 +45,7 @@ def start_routes(world: World, event: LeadershipChanged, now: float) -> None:
         fresh.desired = state.desired.get(key)
         fresh.wanted = fresh.desired
         fresh.rewrite = key in open_routes
+        world.alerts.clear("write-failed", key)
         if fresh.desired is not None:
             gone = [Target(m.target, (), {m.target: m.values}) for m in fresh.desired.members]
             fresh.route = with_retired(fresh.route, gone)

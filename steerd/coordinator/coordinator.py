@@ -1,0 +1,406 @@
+"""The coordinator: feeds the engine and carries its wishes out (architecture.md, LEAD).
+
+    frames, answers of providers, leadership, operators, time -> inbox -> Engine.step -> pipeline -> executor -> inbox
+                                                                          `-> agents (confirm), history, event stream
+
+Every task runs in one group: one that fails takes the coordinator with it, and its supervisor starts it anew. What was decided
+is in the store, what is served at the providers: a restart carries on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from steerd.coordinator.alarms import Alarms
+from steerd.coordinator.calls import Calls
+from steerd.coordinator.clock import Clock
+from steerd.coordinator.commands import Commands
+from steerd.coordinator.connections import Connections
+from steerd.coordinator.executor import Executor
+from steerd.coordinator.face import in_service, note_of, restart_needed
+from steerd.coordinator.feed import Feed
+from steerd.coordinator.inbox import Inbox
+from steerd.coordinator.journal import Journal
+from steerd.coordinator.leadership import Leadership
+from steerd.coordinator.links import AgentLink, Links
+from steerd.coordinator.observer import CoordinatorObserver, NullObserver
+from steerd.coordinator.outbox import Outbox
+from steerd.coordinator.pipeline import Pipeline
+from steerd.coordinator.reads import Reads
+from steerd.coordinator.ring import Ring
+from steerd.coordinator.takeover import Takeover
+from steerd.core.effects import Alert, Answer, ConfirmNow, Effect, Persist, Record, RunHook
+from steerd.core.engine import Engine
+from steerd.core.events import (
+    AgentLost,
+    BallotReceived,
+    ConfigLoaded,
+    Event,
+    HookFinished,
+    LeadershipChanged,
+    OperatorCommand,
+    RouteObserved,
+    Tick,
+)
+from steerd.core.fleetchange import refusal
+from steerd.model.fleet import Fleet
+from steerd.model.plan import HardState
+from steerd.model.route import Capabilities
+from steerd.model.vote import Ballot, Heartbeat, Welcome
+from steerd.providers.base import Provider
+from steerd.stores.base import Store, StoreError
+
+__all__ = ["Coordinator"]
+
+log = logging.getLogger(__name__)
+
+OPEN_WITHIN_S = 2.0
+HAND_OVER_S = 2.5
+CLOSE_STORE_S = 0.5
+BATCH = 8
+"""Events in a row before other tasks get their turn."""
+
+
+class Coordinator:
+    """One coordinator of `fleet`, called `name`. `run` it, then use the rest from the same event loop.
+
+    `config_problem` is for the daemon to set while the newest config file is bad: it is shown in `status`.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        name: str,
+        *,
+        store: Store,
+        providers: Mapping[str, Provider],
+        clock: Clock,
+        observer: CoordinatorObserver | None = None,
+        ring: Ring | None = None,
+    ) -> None:
+        self.name = name
+        self.config_problem: str | None = None
+        self._fleet = fleet
+        self._store = store
+        self._providers = dict(providers)
+        self._clock = clock
+        self._observer = observer or NullObserver()
+        self._ring = ring
+        self._engine = Engine(name)
+        self._inbox = Inbox()
+        self._feed = Feed()
+        self._links = Links(lambda agent: self._inbox.post(AgentLost(agent)))
+        self._leadership = Leadership(store, fleet.name, name, clock, self._lead_moved, observer=self._observer)
+        self._journal = Journal(store, fleet.name, clock, observer=self._observer)
+        self._outbox = Outbox(self._journal, clock, self._in_flight)
+        self._connections = Connections(providers, clock, self._provider_opened)
+        calls = Calls(self._connections.get, self._lease_remaining, clock)
+        self._executor = Executor(
+            calls,
+            clock,
+            emit=self._inbox.post,
+            receipt=self._outbox.receipt,
+            persisted=self._journal.persisted,
+            observer=self._observer,
+        )
+        self._reads = Reads(clock, self._executor.read, self._may_read)
+        self._commands = Commands(self._inbox.post)
+        self._alarms = Alarms(self._tell)
+        self._pipeline = Pipeline(
+            self._journal,
+            self._executor,
+            clock,
+            answer=self._commands.answered,
+            stale=self._leadership.stand_down,
+            trouble=self._store_trouble,
+        )
+        self._takeover = Takeover(
+            self._leadership, self._journal, self._pipeline, clock, tell=self._led, trouble=self._store_trouble
+        )
+        self._state: HardState | None = None
+        self._lead = LeadershipChanged(False, 0, None)
+        self._running = False
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set: then hand the lead over and end within 5 s.
+
+        Raises `StoreBusy` or another `StoreError` when the store cannot be opened, and whatever made a task fail.
+        """
+        if self._ring is not None:
+            self._ring.open()
+        self._step(ConfigLoaded(self._fleet, self._capabilities(), accepted=True), self._clock.now())
+        self._step(self._lead, self._clock.now())
+        await self._store.open()
+        try:
+            self._configure()
+            async with asyncio.TaskGroup() as group:
+                self._executor.start(group)
+                self._running = True
+                parts = (self._work, self._pipeline.run, self._outbox.run, self._reads.run, self._takeover.run)
+                tasks = [group.create_task(part()) for part in parts]
+                await self._connections.open(group, OPEN_WITHIN_S)
+                tasks.append(group.create_task(self._leadership.run()))
+                await stop.wait()
+                await self._hand_over()
+                for task in tasks:
+                    task.cancel()
+                await self._connections.close()
+                self._executor.cancel()
+        except BaseExceptionGroup as failed:
+            first: BaseException = failed
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            raise first from failed
+        finally:
+            await self._close()
+
+    async def _hand_over(self) -> None:
+        """Finish what is under way, store what happened, and free the lead for others."""
+        self._links.end_all("this coordinator stops")
+        try:
+            async with asyncio.timeout(HAND_OVER_S):
+                await self._pipeline.settle()
+                await self._executor.settle(HAND_OVER_S / 2)
+                await self._outbox.flush()
+                await self._leadership.resign()
+        except (TimeoutError, StoreError) as error:
+            log.warning("stopping without a clean handover (%s): the lead ends with its lease", str(error) or "no time")
+
+    async def _close(self) -> None:
+        self._running = False
+        self._journal.follow()
+        self._feed.end()
+        self._links.end_all("this coordinator stops")
+        self._commands.end("not-leading", "this coordinator stops: ask again in a moment")
+        await self._connections.close()
+        if self._ring is not None:
+            self._ring.close()
+        with suppress(TimeoutError):  # its disk stands still; nothing is lost, every write was durable when answered
+            async with asyncio.timeout(CLOSE_STORE_S):
+                await self._store.close()
+
+    # -- the loop -------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        """Step through what comes in; a Tick when nothing came until the engine asked for one."""
+        while True:
+            for _ in range(BATCH):
+                event = self._inbox.take()
+                if event is None:
+                    break
+                self._step(event, self._clock.now())
+            else:
+                await asyncio.sleep(0)
+                continue
+            now = self._clock.now()
+            if not await self._inbox.wait(max(self._engine.wake_at(now) - now, 0.001)):
+                self._step(Tick(), self._clock.now())
+
+    def _step(self, event: Event, now: float) -> None:
+        if isinstance(event, LeadershipChanged):
+            self._lead = event
+            self._state = event.state if event.leading else None
+        if self._ring is not None:
+            self._ring.append(event, now, self._opening)
+        began = self._clock.loop_time()
+        effects = self._engine.step(event, now)
+        self._observer.on_step(event, effects, now, self._clock.loop_time() - began)
+        if isinstance(event, ConfigLoaded | LeadershipChanged):
+            self._set_routes()
+        if isinstance(event, RouteObserved):
+            self._reads.done(event.route, ok=event.observed is not None)
+        for effect in effects:
+            self._carry_out(effect, now)
+        self._pipeline.submit(effects)
+
+    def _carry_out(self, effect: Effect, now: float) -> None:
+        """What needs no store and no provider."""
+        if isinstance(effect, ConfirmNow):
+            self._links.confirm(effect.agents, effect.endpoints, effect.paid)
+        elif isinstance(effect, Record | Alert):
+            self._tell(effect, now)
+        elif isinstance(effect, Persist):
+            self._state = effect.state
+        elif isinstance(effect, RunHook):
+            text = "this version of steerd runs no activation steps"
+            self._inbox.post(HookFinished(effect.service, effect.region, effect.step, False, text))
+
+    def _tell(self, effect: Record | Alert, now: float) -> None:
+        note = note_of(effect, now)
+        if self._feed.heard:
+            self._feed.push(msgspec.to_builtins(note, enc_hook=repr))
+        if self._journal.leading:
+            self._outbox.note(note)
+
+    def _opening(self) -> list[tuple[Event, float]]:
+        """How an engine gets from nothing to here, but for votes: what a new file of the ring begins with."""
+        now = self._clock.now()
+        lead = replace(self._lead, state=self._state, open=())
+        return [(ConfigLoaded(self._fleet, self._capabilities(), accepted=True), now), (lead, now)]
+
+    def _set_routes(self) -> None:
+        """Routes as the engine has them: it still knows the targets that left the config, so that they are taken out."""
+        routes = self._engine.routes()
+        self._executor.set_routes(routes)
+        self._reads.set_routes(routes)
+
+    def _configure(self) -> None:
+        self._links.configure(self._fleet.agent_by_name, len(self._fleet.endpoint_by_name))
+
+    def _capabilities(self) -> dict[str, Capabilities]:
+        return {name: provider.capabilities for name, provider in self._providers.items()}
+
+    # -- the lead -------------------------------------------------------------------------------------------------
+
+    def _lease_remaining(self) -> float:
+        return self._leadership.lease_remaining(self._clock.now())
+
+    def _lead_moved(self) -> None:
+        self._takeover.moved()
+
+    def _in_flight(self) -> set[str]:
+        return self._executor.in_flight
+
+    def _led(self, event: LeadershipChanged) -> None:
+        self._inbox.post(event)
+        if event.leading:
+            self._outbox.wake()
+            self._reads.soon(self._fleet.route_by_key)
+        if event.leading or self._lead.leading:
+            self._observer.on_leader(event.leading, event.epoch)
+
+    def _may_read(self) -> bool:
+        return self._lead.leading and self._lease_remaining() > 0
+
+    def _provider_opened(self, name: str) -> None:
+        if self._may_read():
+            self._reads.soon([k for k, r in self._fleet.route_by_key.items() if r.provider == name])
+
+    # -- agents ---------------------------------------------------------------------------------------------------
+
+    def connect_agent(self, name: str) -> AgentLink:
+        """A stream for the authenticated agent `name`; `await link.get()` gives what goes down, `link.close()` ends it."""
+        leading = self._lead.leading
+        return self._links.connect(name, Welcome(self.name, self._fleet.config_hash, leading), self._clock.now())
+
+    def receive(self, frame: Ballot | Heartbeat) -> None:
+        """A frame of its authenticated agent. One beyond its allowance ends the agent's stream, with an alert."""
+        if not self._running or frame.agent not in self._fleet.agent_by_name:
+            return
+        why = self._links.accept(frame, self._clock.now())
+        if why is None and not self._inbox.offer(BallotReceived(frame)):
+            why = "more than this coordinator can keep up with"
+            self._links.end(frame.agent, why)
+        if why is None:
+            self._alarms.clear("agent-cut-off", frame.agent, self._clock.now())
+        elif why:
+            action = "look at that agent: it is broken, or not an agent of ours"
+            self._alarms.set("agent-cut-off", frame.agent, f"{frame.agent} sent {why}", action, self._clock.now())
+
+    # -- operators and readers --------------------------------------------------------------------------------------
+
+    @property
+    def fleet(self) -> Fleet:
+        """The config in force; another after a reload."""
+        return self._fleet
+
+    async def command(self, command: OperatorCommand) -> Answer:
+        """Carry out an operator's command. `result`: ok, vetoed, invalid, not-leading, or not-persisted."""
+        if not self._lead.leading or not self._running:
+            known, told = self._leadership.follows()
+            return Answer(command.id, "not-leading", f"{self.name} does not lead: {told}{': ask there' * known}")
+        return await self._commands.ask(command)
+
+    def reload(
+        self,
+        fleet: Fleet,
+        *,
+        accepted: bool = False,
+        providers: Mapping[str, Provider] | None = None,
+    ) -> str | None:
+        """Put a new config in force; None, or why the old one stays.
+
+        `providers` is the whole new set where their settings changed: what is the same object stays open. `accepted` lets
+        over half of a service's capacity go (decisions.md, section 12).
+        """
+        old = self._fleet
+        if (why := restart_needed(old, fleet, providers_given=providers is not None)) is not None:
+            return why
+        if not accepted and (why := refusal(old, fleet)) is not None:
+            self._inbox.post(ConfigLoaded(fleet, self._capabilities(), accepted))  # the engine says no, with an alert
+            return why
+        if providers is not None:
+            self._providers = dict(providers)
+            self._connections.replace(providers)
+        self._fleet = fleet
+        self.config_problem = None
+        self._configure()
+        self._inbox.post(ConfigLoaded(fleet, self._capabilities(), accepted))
+        log.info("config %s is in force", fleet.config_hash)
+        return None
+
+    def status(self) -> dict[str, Any]:
+        """The fleet at a glance (interfaces.md), with what only this process knows."""
+        told = self._engine.status(self._clock.now())
+        ready, why = self.ready()
+        told["alerts"] = sorted([*told["alerts"], *self._alarms.rows()], key=lambda a: (a["kind"], a["of"]))
+        told["coordinator"] = {
+            "name": self.name,
+            "leading": self._lead.leading,
+            "lease_s": round(self._lease_remaining(), 1),
+            "ready": ready,
+            "why": why,
+            "store": self._leadership.problem,
+            "config_problem": self.config_problem,
+            "history_waiting": self._outbox.waiting,
+            "history_lost": self._outbox.lost,
+            "recording": self._ring.problem if self._ring is not None else None,
+        }
+        told["providers"] = self._connections.status()
+        return told
+
+    def explain(self, name: str) -> dict[str, Any]:
+        """Why `name` stands as it does. Raises KeyError for a name the fleet does not know."""
+        return self._engine.explain(name, self._clock.now())
+
+    def plan(self) -> dict[str, Any]:
+        """What would be written now."""
+        return self._engine.preview(self._clock.now())
+
+    async def history(self, since: float | None, limit: int) -> list[dict[str, Any]]:
+        """The newest `limit` lines no older than `since` (seconds of the Unix epoch), newest last. Raises `StoreError`."""
+        return (await self._journal.history(since, limit))[::-1]
+
+    def subscribe(self) -> AsyncIterator[dict[str, Any]]:
+        """What happens from now on: {kind, of, text, at, data}. A reader that is too slow is told how many it lost."""
+        return self._feed.subscribe()
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether this coordinator does its work: it leads, or it knows who does. With the reason."""
+        if not self._running:
+            return False, "not running"
+        return (True, f"{self.name} leads") if self._lead.leading else self._leadership.follows()
+
+    def beacon(self, name: str) -> bool | None:
+        """Whether `name` should carry traffic; None for a name that cannot."""
+        return in_service(self._fleet, self._state, name)
+
+    # -- troubles of the process ------------------------------------------------------------------------------------
+
+    def _store_trouble(self, text: str | None) -> None:
+        now = self._clock.now()
+        if text is None:
+            self._alarms.clear("store-unavailable", self._fleet.name, now)
+        else:
+            self._alarms.set(
+                "store-unavailable", self._fleet.name, text, "nothing is written until the store works", now
+            )
