@@ -10,6 +10,10 @@ from typing import Any
 import click
 
 from steerd import config
+from steerd.cli.client import Client, path
+from steerd.cli.moves import send
+from steerd.cli.options import as_json as json_option
+from steerd.cli.options import connected
 from steerd.config import support
 from steerd.config.render import as_data
 from steerd.model.fleet import Fleet
@@ -125,3 +129,11 @@ def _counts(fleet: Fleet) -> dict[str, int]:
 
 def _print_json(data: dict[str, Any]) -> None:
     click.echo(json.dumps(data, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
+
+
+@command.command("accept", epilog=_examples("steerd config accept"))
+@json_option
+@connected
+def accept(client: Client, *, as_json: bool) -> None:
+    """Let the coordinator take the config on its disk although it removes over half of a service's capacity."""
+    send(client, "POST", path("config", "accept"), as_json=as_json)

@@ -1,0 +1,63 @@
+# Two commands do everything on a fresh Debian machine with Python >= 3.11: `make demo` and `make test`.
+# The targets make .venv themselves, from the lock files; PYTHON=... chooses the interpreter.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+IMAGE ?= steerd:local
+ARGS ?=
+UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: help demo test lint format bench image lock clean run-env dev-env
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: run-env ## the main job on loopback: break a zone, watch traffic leave and come back (about a minute)
+	@$(BIN)/steerd demo --once $(ARGS)
+
+test: dev-env ## all tests and linters; installs missing test servers where it may (ARGS='-k name' for some)
+	@scripts/install-servers.sh
+	@scripts/test-other-pythons.sh
+	@echo "==> all tests on $$($(BIN)/python --version)"
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: dev-env ## ruff, mypy --strict and the import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: dev-env ## rewrite the code in the project's format
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+bench: dev-env ## measure against peers (minutes; needs a quiet machine)
+	@scripts/install-servers.sh
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+image: ## build the container image steerd:local (IMAGE=... for another name)
+	docker build --tag $(IMAGE) .
+
+lock: ## resolve the dependencies of pyproject.toml anew into the lock files (needs uv)
+	@command -v uv > /dev/null || { echo "error: 'make lock' needs uv on PATH (https://docs.astral.sh/uv)" >&2; exit 1; }
+	@$(UV_COMPILE) $(ARGS) pyproject.toml --output-file requirements.lock
+	@$(UV_COMPILE) $(ARGS) --group build --output-file requirements-build.lock
+	@$(UV_COMPILE) $(ARGS) pyproject.toml --group dev --output-file requirements-dev.lock
+
+clean: ## remove the environments, caches and build results
+	rm -rf .venv .venv-3.* build dist .coverage coverage.xml
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find steerd probes tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+run-env:
+	@scripts/setup.sh run $(VENV)
+
+dev-env:
+	@scripts/setup.sh dev $(VENV)

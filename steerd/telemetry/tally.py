@@ -1,0 +1,97 @@
+"""Histograms counted in plain Python, for looks: thousands a second, inside a budget of some 20 us each.
+
+One `Histogram.record` of the SDK costs about 10 us, a `Tally.add` under 1 us. The SDK's own data points are made of the
+counts when somebody collects, so readers and exporters see no difference.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Final
+
+from opentelemetry.sdk.metrics.export import AggregationTemporality, Histogram, HistogramDataPoint, Metric
+
+from steerd.telemetry.names import Spec
+
+__all__ = ["SERIES_LIMIT", "Tally"]
+
+SERIES_LIMIT: Final = 2000
+"""Series of one histogram; what comes after them is counted in one series, as the OpenTelemetry SDK does."""
+
+_OVERFLOW: Final = {"otel.metric.overflow": True}
+
+
+class _Row:
+    """Counts of one series."""
+
+    __slots__ = ("buckets", "least", "most", "total")
+
+    def __init__(self, buckets: int) -> None:
+        self.buckets = [0] * buckets
+        self.total = 0.0
+        self.least = float("inf")
+        self.most = float("-inf")
+
+
+class Tally:
+    """One histogram. `add` and `metric` belong to one thread (the event loop's)."""
+
+    def __init__(self, spec: Spec, started_ns: int, limit: int = SERIES_LIMIT) -> None:
+        self.spec = spec
+        self._bounds = spec.bounds
+        self._started_ns = started_ns
+        self._limit = limit
+        self._rows: dict[tuple[str, ...], _Row] = {}
+        self._overflow: _Row | None = None
+
+    def add(self, labels: tuple[str, ...], value: float) -> None:
+        """Counts `value` in the series of `labels` (values, in the order of the spec's labels)."""
+        row = self._rows.get(labels)
+        if row is None:
+            row = self._new_row(labels)
+        row.buckets[bisect_left(self._bounds, value)] += 1
+        row.total += value
+        if value < row.least:  # noqa: PLR1730 - `min` costs a call, five times the comparison
+            row.least = value
+        if value > row.most:  # noqa: PLR1730 - as above
+            row.most = value
+
+    def _new_row(self, labels: tuple[str, ...]) -> _Row:
+        if len(labels) != len(self.spec.labels):
+            raise ValueError(f"{self.spec.name} has the labels {self.spec.labels}, not {labels}")
+        if len(self._rows) >= self._limit:
+            if self._overflow is None:
+                self._overflow = _Row(len(self._bounds) + 1)
+            return self._overflow
+        row = self._rows[labels] = _Row(len(self._bounds) + 1)
+        return row
+
+    def counts(self) -> list[tuple[dict[str, str], int]]:
+        """How many values each series has: (labels by name, count). Without what came after the limit."""
+        return [(dict(zip(self.spec.labels, key, strict=True)), sum(row.buckets)) for key, row in self._rows.items()]
+
+    def metric(self, now_ns: int) -> Metric | None:
+        """A copy of the counts as the SDK's metric; None while nothing was counted."""
+        rows: list[tuple[dict[str, str] | dict[str, bool], _Row]] = [
+            (dict(zip(self.spec.labels, key, strict=True)), row) for key, row in self._rows.items()
+        ]
+        if self._overflow is not None:
+            rows.append((_OVERFLOW, self._overflow))
+        if not rows:
+            return None
+        points = [
+            HistogramDataPoint(
+                attributes=labels,
+                start_time_unix_nano=self._started_ns,
+                time_unix_nano=now_ns,
+                count=sum(row.buckets),
+                sum=row.total,
+                bucket_counts=tuple(row.buckets),
+                explicit_bounds=self._bounds,
+                min=row.least,
+                max=row.most,
+            )
+            for labels, row in rows
+        ]
+        data = Histogram(data_points=points, aggregation_temporality=AggregationTemporality.CUMULATIVE)
+        return Metric(name=self.spec.name, description=self.spec.help, unit=self.spec.unit, data=data)
