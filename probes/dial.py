@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from probes.address import Address, is_address
 from probes.clock import StageClock
+from probes.errors import host_errno
 from probes.tls_context import CURRENT_CLOCK
 
 __all__ = ["connected", "resolved"]
@@ -29,7 +30,8 @@ async def connected(
 ) -> AsyncIterator[asyncio.StreamWriter]:
     """A connection to the first address that takes it; TLS with `context`. Closed without a farewell at the end.
 
-    Raises the last address's OSError, or `ssl.SSLError`.
+    Raises `ssl.SSLError`, or the OSError of the last address that this host could try: one refused by the target says
+    more than an IPv6 address that this host has no route to.
     """
     failed: OSError | None = None
     for _, (host, port) in await resolved(address, clock):
@@ -47,7 +49,8 @@ async def connected(
         except ssl.SSLError:
             raise
         except OSError as error:
-            failed = error
+            if failed is None or host_errno(error) is None:
+                failed = error
             continue
         finally:
             CURRENT_CLOCK.reset(token)

@@ -64,7 +64,7 @@ def fault_of(error: BaseException, phase: Phase, *, answered: bool = False) -> F
     `answered` says that the head of an answer was read already: what breaks after that is no longer transport.
     """
     if isinstance(error, MisconfiguredError):
-        return Fault(Status.ERROR, "misconfigured probe", detail=str(error))
+        return Fault(Status.ERROR, f"misconfigured probe: {error}", detail=str(error))
     if isinstance(error, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
         return _dns(error)
     # aiohttp's own exceptions only look like those of ssl: what OpenSSL said is in the one they wrap.
@@ -76,7 +76,7 @@ def fault_of(error: BaseException, phase: Phase, *, answered: bool = False) -> F
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return Fault(Status.FAIL, "connection closed without an answer", transport=True)
     if isinstance(error, aiohttp.InvalidURL):
-        return Fault(Status.ERROR, "misconfigured probe", detail=f"not a URL that can be looked at: {error}")
+        return Fault(Status.ERROR, f"misconfigured probe: not a URL that can be looked at: {error}")
     if isinstance(error, aiohttp.ClientPayloadError):
         return Fault(Status.FAIL, "answer cut short or badly framed", detail=str(error))
     if isinstance(error, aiohttp.ClientResponseError):

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from hypothesis import HealthCheck, settings
 
 CI = os.environ.get("CI", "").lower() in {"1", "true"}
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where Debian keeps servers, outside a plain user's PATH
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores SIGINT in what it starts in the background, and children inherit that: then no test could send Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+REAL_SERVERS = {"rfc2136", "haproxy"}
 
 settings.register_profile("steerd", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("steerd"), derandomize=True, print_blob=True)
@@ -34,10 +41,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Asynchronous tests are checked for leaked tasks; the others need no event loop and get none."""
+    """Asynchronous tests are checked for leaked tasks; the others need no event loop and get none. Tests in the folder of
+    a provider with a real server, or with it as a parameter, can be left out by `-m "not server"`."""
     for item in items:
-        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+        if not isinstance(item, pytest.Function):
+            continue
+        if inspect.iscoroutinefunction(item.obj):
             item.fixturenames.insert(0, "no_leaked_tasks")  # set up first, so looked at last
+        words = {*item.path.parts, *(item.callspec.id.split("-") if hasattr(item, "callspec") else ())}
+        if words & REAL_SERVERS:
+            item.add_marker("server")
 
 
 @pytest.fixture

@@ -88,6 +88,7 @@ class Agent:
         self._box = BallotBox(name, time.time_ns(), version=__version__)
         self._running: _Running | None = None
         self._errors: dict[tuple[str, str], tuple[str, str]] = {}
+        self._watched: frozenset[tuple[str, str]] = frozenset()
         self._looks = 0
         self._missed = 0
         self._rate = 0.0
@@ -131,6 +132,7 @@ class Agent:
             session=session,
             token=self._token,
             full=voter.full,
+            outrank=voter.outrank,
             asked=self._asked,
             told=self._observer.on_stream,
             tls=self._tls,
@@ -176,6 +178,7 @@ class Agent:
             if wanted.get(name) != stream.url:
                 task.cancel()
                 del running.streams[name]
+                self._observer.on_stream(name, "removed", "")
         for name, url in wanted.items():
             if name not in running.streams:
                 stream = CoordinatorStream(name, url, running.context)
@@ -198,7 +201,8 @@ class Agent:
         loop, check = asyncio.get_running_loop(), due.watch.check
         started = loop.time()
         doubt = running.voter.doubt
-        doubt.late_look(started - due.intended, check.interval_s, started)
+        if not due.queued:
+            doubt.late_look(started - due.intended, check.interval_s, started)
         outcome = await running.looker.look(due, check.timeout_s * doubt.timeout_factor(started))
         ended = loop.time()
         outcome = _believed(outcome, running.lag.during(started, ended))
@@ -206,6 +210,8 @@ class Agent:
         self._tell(due.watch, outcome, max(0.0, started - due.intended))
         if outcome.host_error:
             doubt.host_error(outcome.reason, ended)
+        elif outcome.status is not Status.ERROR:
+            doubt.looked()
         sample = sample_of(due, outcome, at=started, tokens=running.looker.tokens(due.watch.subject))
         seen = running.voter.observe(sample, ended)
         if seen.urgent:
@@ -233,19 +239,27 @@ class Agent:
             outcome=outcome,
             delay_s=delay_s,
         )
+        if watch.key not in self._watched:
+            return  # the look ended after a reload took its check away: nobody would ever say that it is well again
         if outcome.status is Status.ERROR:
             reason = outcome.reason or "the probe could not do its job"
             if self._errors.get(watch.key) != (watch.service, reason):
                 self._errors[watch.key] = watch.service, reason
                 self._observer.on_error_outcome(
-                    watch.subject, watch.service, watch.check.name, reason, host=outcome.host_error
+                    watch.subject,
+                    watch.service,
+                    watch.check.name,
+                    reason,
+                    host=outcome.host_error,
+                    detail=outcome.detail,
                 )
         elif watch.key in self._errors:
             del self._errors[watch.key]
             self._observer.on_error_over(watch.subject, watch.service, watch.check.name)
 
     def _forget_errors(self, plan: Watchlist) -> None:
-        for key in self._errors.keys() - {watch.key for watch in plan.watches}:
+        self._watched = frozenset(watch.key for watch in plan.watches)
+        for key in self._errors.keys() - self._watched:
             service, _ = self._errors.pop(key)
             self._observer.on_error_over(key[0], service, key[1])
 

@@ -31,12 +31,15 @@ class AgentObserver(Protocol):
 
     def on_stream(self, coordinator: str, state: str, text: str) -> None:
         """A stream changed. `state`: connecting, connected, disconnected, refused (the coordinator will not have this
-        agent; `text` says what to do), overflow (frames were dropped for a full ballot), bad-frame.
+        agent; `text` says what to do), overflow (frames were dropped for a full ballot), bad-frame, removed (the
+        coordinator left the config, or moved).
         """
 
-    def on_error_outcome(self, endpoint: str, service: str, check: str, reason: str, *, host: bool) -> None:
+    def on_error_outcome(
+        self, endpoint: str, service: str, check: str, reason: str, *, host: bool, detail: str | None
+    ) -> None:
         """A probe could not do its job (status ERROR): the check is out of the verdict. `host` when this host is to
-        blame. Told when it begins or its reason changes, not for every look.
+        blame; `detail` says more, for people. Told when it begins or its reason changes, not for every look.
         """
 
     def on_error_over(self, endpoint: str, service: str, check: str) -> None:
@@ -61,7 +64,9 @@ class NullObserver:
     def on_stream(self, coordinator: str, state: str, text: str) -> None:
         """See `AgentObserver`."""
 
-    def on_error_outcome(self, endpoint: str, service: str, check: str, reason: str, *, host: bool) -> None:
+    def on_error_outcome(
+        self, endpoint: str, service: str, check: str, reason: str, *, host: bool, detail: str | None
+    ) -> None:
         """See `AgentObserver`."""
 
     def on_error_over(self, endpoint: str, service: str, check: str) -> None:

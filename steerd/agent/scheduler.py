@@ -27,12 +27,17 @@ IDLE_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One look that is due. `intended` is its steady time; `counts_as` how many looks it stands for in the verdict."""
+    """One look that is due. `intended` is its steady time; `counts_as` how many looks it stands for in the verdict.
+
+    `queued`: it had to wait for a place among the looks in flight, which targets that hang fill up: its lateness then says
+    nothing of this host.
+    """
 
     watch: Watch
     intended: float
     confirm: bool = False
     counts_as: int = 1
+    queued: bool = False
 
 
 @dataclass(slots=True)
@@ -145,7 +150,7 @@ class Scheduler:
             job = entry.job
             if not job.live:
                 continue
-            due = Due(job.watch, intended, entry.confirm, entry.counts_as)
+            due = Due(job.watch, intended, entry.confirm, entry.counts_as, queued=self.in_flight >= self._limit)
             if entry.confirm:
                 self._ready.appendleft((job, due))
                 continue

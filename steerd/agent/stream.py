@@ -36,6 +36,7 @@ class Timing:
     refused_s: float = 30.0
 
 
+_ENDS = frozenset({aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED})
 _MAX_BAD_FRAMES = 10
 """Frames of one session that may be unreadable (a newer coordinator's) before the stream starts over."""
 
@@ -90,12 +91,14 @@ class Outbox:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamContext:
     """What streams share. `token` reads this agent's bearer token (None without one), `full` makes a full ballot,
-    `asked` takes a *confirm now*, `told` hears (coordinator, state, text) of every change."""
+    `outrank` takes the incarnation that a coordinator has seen, `asked` takes a *confirm now*, `told` hears (coordinator,
+    state, text) of every change."""
 
     agent: str
     session: aiohttp.ClientSession
     token: Callable[[], str | None]
     full: Callable[[], Ballot]
+    outrank: Callable[[int], None]
     asked: Callable[[Confirm], None]
     told: Callable[[str, str, str], None]
     tls: ssl.SSLContext | None = None
@@ -118,6 +121,7 @@ class CoordinatorStream:
         self.config_hash = ""
         self._context = context
         self._outbox = Outbox()
+        self._farewell = ""
 
     def offer(self, data: bytes) -> None:
         """Sends an encoded frame, if connected. A coordinator that is not gets a full ballot when it is back."""
@@ -139,18 +143,19 @@ class CoordinatorStream:
             try:
                 async with asyncio.timeout(timing.connect_s):
                     socket = await self._connect()
+                self._farewell = ""
                 try:
                     await self._greet(socket)
                     connected_at = loop.time()
                     await self._talk(socket)
-                    self._become("disconnected", f"{self.name} closed the stream (code {socket.close_code})")
+                    self._become("disconnected", self._why_closed(socket.close_code))
                 finally:
                     await socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
             except _RefusedError as refused:
                 retry_s = timing.refused_s
                 self._become("refused", str(refused))
             except (aiohttp.ClientError, OSError, TimeoutError, BadFrame) as error:
-                self._become("disconnected", f"{self.url}: {str(error) or type(error).__name__}")
+                self._become("disconnected", f"{self.url}: {_words(error)}")
             if connected_at is not None and loop.time() - connected_at >= timing.steady_s:
                 failures = 0
             await asyncio.sleep(self._pause_s(failures) if retry_s is None else retry_s * _jitter())
@@ -191,6 +196,7 @@ class CoordinatorStream:
             raise BadFrame(f"a welcome frame should come first, got {type(frame).__name__}")
         self.leading, self.config_hash = frame.leading, frame.config_hash
         self._become("connected", "")
+        self._context.outrank(frame.incarnation)
         self._outbox.ask_full()
 
     async def _talk(self, socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -213,7 +219,12 @@ class CoordinatorStream:
 
     async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         bad = 0
-        async for message in socket:
+        while True:
+            message = await socket.receive()
+            if message.type is aiohttp.WSMsgType.CLOSE:
+                self._farewell = str(message.extra or "")
+            if message.type in _ENDS:
+                return
             if message.type is aiohttp.WSMsgType.ERROR:
                 raise socket.exception() or BadFrame("the stream broke")
             try:
@@ -235,6 +246,13 @@ class CoordinatorStream:
         else:
             raise BadFrame(f"{type(frame).__name__} goes up, not down")
 
+    def _why_closed(self, code: int | None) -> str:
+        if self._farewell:
+            return f"{self.name} closed the stream: {self._farewell}"
+        if code in {None, aiohttp.WSCloseCode.ABNORMAL_CLOSURE}:
+            return f"the stream to {self.name} broke off: it died, or does not answer"
+        return f"{self.name} closed the stream (code {code})"
+
     def _become(self, state: str, text: str) -> None:
         if (state, text) != (self.state, self.text) or state == "connected":
             self.state, self.text = state, text
@@ -254,6 +272,12 @@ def _refusal(error: aiohttp.WSServerHandshakeError, coordinator: str, agent: str
             f" `coordinators.{coordinator}.url` the address of a steerd coordinator?"
         )
     return error
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError) and not str(error):
+        return "no answer in time"  # asyncio's own says nothing
+    return str(error) or type(error).__name__
 
 
 def _jitter() -> float:

@@ -67,6 +67,11 @@ class Voter:
         """A full ballot now."""
         return self.box.full(asyncio.get_running_loop().time())
 
+    def outrank(self, seen: int) -> None:
+        """Starts above the incarnation a coordinator knows, where ours is older (this host's clock was set back)."""
+        if self.box.outrank(seen):
+            self.ask_full()
+
     def ask_full(self) -> None:
         """Every coordinator gets a full ballot next."""
         for stream in self._streams:

@@ -8,11 +8,11 @@ from typing import Any
 
 from steerd.core.ballot_box import Subject
 from steerd.core.cadence import Cadence, agree
-from steerd.core.verdict import CheckRule
+from steerd.core.verdict import PAID, CheckRule
 from steerd.model.fleet import Agent, Check, Endpoint, Fleet, Service
 from steerd.model.sample import Layer
 
-__all__ = ["DEPENDENCY_PREFIX", "TURNS", "Watch", "Watchlist", "watchlist"]
+__all__ = ["DEPENDENCY_PREFIX", "Watch", "Watchlist", "watchlist"]
 
 DEPENDENCY_PREFIX = "dependency:"
 """A dependency's check is called `dependency:NAME` in votes."""
@@ -20,9 +20,6 @@ DEPENDENCY_PREFIX = "dependency:"
 DEPENDENCY_INTERVAL_S = 10.0
 DEPENDENCY_TIMEOUT_S = 2.0
 """Where neither the service's checks nor the dependency's own settings (`interval`, `timeout`) say otherwise."""
-
-TURNS = frozenset({Layer.USER_PATH, Layer.CORRECTNESS})
-"""Layers whose looks cost tokens: the agents take turns, one look per interval between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +94,7 @@ def _seen(fleet: Fleet, agent: Agent) -> Iterator[tuple[Service, Endpoint]]:
 
 def _watch(fleet: Fleet, agent: Agent, service: Service, endpoint: Endpoint, check: Check) -> Watch:
     names = [a.name for a in fleet.agents if _sees(a, service, endpoint)]
-    turns = check.layer in TURNS
+    turns = check.layer in PAID  # one look per interval between the agents
     inside = agent.zone in fleet.zone_region
     return Watch(
         subject=endpoint.name,

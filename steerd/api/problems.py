@@ -15,9 +15,12 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-__all__ = ["Invalid", "Problem", "problems"]
+__all__ = ["CLIENT_GONE", "Invalid", "Problem", "problems"]
 
 log = logging.getLogger(__name__)
+
+CLIENT_GONE = 499
+"""What nginx calls "client closed request"; nobody ever sees it."""
 
 
 class Invalid(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -88,7 +91,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             raise
         return _of_http(request, error).response(request.path)
     except ConnectionError:
-        raise  # the client went away: there is nobody to answer
+        # The client went away and nobody is there to answer: raised further, each would be an error with its traceback
+        # in the log, and agents that come back after a pause of ours leave dozens of them.
+        return web.Response(status=CLIENT_GONE)
     except Exception:
         log.exception("the API failed on %s %s", request.method, request.path)
         return Problem(500, "steerd failed on this request; its log says why.").response(request.path)

@@ -205,7 +205,8 @@ def _token(token_file: str | None) -> str | None:
     try:
         token = Path(token_file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"--token-file {token_file}: {_words(error)}.") from error
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise BadInput(f"--token-file {token_file}: {why}.") from error
     if not token or any(c.isspace() for c in token):
         raise BadInput(f"--token-file {token_file}: it must hold one token on one line.")
     return token

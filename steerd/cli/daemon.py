@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Coroutine
@@ -65,18 +66,35 @@ def serve(config: Path, *, agent: str | None = None, coordinator: str | None = N
         raise BadInput(
             f"{config}: the config has {_count(len(error.problems), 'problem')}; nothing was started."
         ) from None
+    both = (
+        agent is not None and coordinator is not None
+    )  # `steerd run` has --agent and --coordinator, the others --name
     if agent is not None:
-        agent = _named("agent", agent, [a.name for a in fleet.agents])
+        option = "--agent" if both else "--name"
+        agent = _named("agent", agent, [a.name for a in fleet.agents], option)
     if coordinator is not None:
-        coordinator = _named("coordinator", coordinator, [c.name for c in fleet.coordinators])
+        option = "--coordinator" if both else "--name"
+        coordinator = _named("coordinator", coordinator, [c.name for c in fleet.coordinators], option)
     if lacking := _lacking(fleet, agent, coordinator):
         for line in lacking:
             click.echo(f"{config}: {line}", err=True)
         raise BadInput("this build cannot run that config; nothing was started.")
     logs.setup()
+    _raise_descriptor_limit()
     for warning in warnings(fleet):
         log.warning("%s", warning)
     sys.exit(_run(_main(config, fleet, agent, coordinator)))
+
+
+def _raise_descriptor_limit() -> None:
+    """Every look and stream holds a descriptor, and many systems start a process with 1024 of those it may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:  # macOS says "unlimited" and refuses it
+        log.warning("the limit of open files stays at %d: %s", soft, error)
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
@@ -97,7 +115,7 @@ async def _main(config: Path, fleet: Fleet, agent: str | None, coordinator: str 
     return await daemon.run()
 
 
-def _named(kind: str, name: str, known: list[str]) -> str:
+def _named(kind: str, name: str, known: list[str], option: str) -> str:
     """`name`, or the only one known when it is empty."""
     if name in known:
         return name
@@ -106,7 +124,7 @@ def _named(kind: str, name: str, known: list[str]) -> str:
         raise BadInput(f"no {kind} is called {name!r}; {have}.")
     if len(known) == 1:
         return known[0]
-    raise BadInput(f"which {kind}? Say --{kind} NAME or STEERD_{kind.upper()}; {have}.")
+    raise BadInput(f"which {kind}? Say {option} NAME or STEERD_{kind.upper()}; {have}.")
 
 
 def _lacking(fleet: Fleet, agent: str | None, coordinator: str | None) -> list[str]:
@@ -285,10 +303,10 @@ class Daemon:
         if problem is not None:
             self._refused = fleet
             log.error("the config on disk is not in force: %s", problem)
-        elif fleet is not None:
-            log.info("config %s is in force", fleet.config_hash)
-        else:
+        elif fleet is None:
             log.info("the config on disk is the one in force again")
+        elif self.coordinator is None:  # a coordinator says so itself
+            log.info("config %s is in force", fleet.config_hash)
 
     def _put_in_force(self, fleet: Fleet, *, accepted: bool) -> str | None:
         """Give every part the new config. Why not, when one cannot have it: then all keep the old one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import tempfile
@@ -60,8 +61,8 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _play(folder: Path, *, keep: bool) -> int:
     screen = Screen()
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         layout = plan_layout(folder)
     except OSError as error:
         raise click.ClickException(str(error)) from error
@@ -73,15 +74,23 @@ def _play(folder: Path, *, keep: bool) -> int:
             screen.note(str(error), "bold red")
             return 1
         except KeyboardInterrupt:
+            _end_undisturbed()
             screen.note("interrupted: ending every process")
             return 130
         if keep:
             screen.text(_by_hand(layout.dns_port, str(layout.socket), layout.config, layout.port))
             _wait_for_interrupt()
+            _end_undisturbed()
             screen.note("ending every process")
     if not keep:
-        screen.text(_NEXT)
+        screen.text(_next())
     return 0 if moved else 1
+
+
+def _end_undisturbed() -> None:
+    """From here on everything ends by itself within seconds: a second Ctrl-C must not leave half of it behind."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _wait_for_interrupt() -> None:
@@ -91,24 +100,40 @@ def _wait_for_interrupt() -> None:
         return
 
 
-_NEXT = """
+def _program() -> str:
+    """How this steerd is called from the reader's shell: by its name where that finds it, else by its path."""
+    started = Path(sys.argv[0]).absolute()
+    found = shutil.which("steerd")
+    if started.name != "steerd" or (found is not None and Path(found).samefile(started)):
+        return "steerd"
+    here = Path.cwd()
+    return str(started.relative_to(here) if started.is_relative_to(here) else started)
+
+
+def _next() -> str:
+    steerd = _program()
+    return f"""
 What next:
-  steerd demo --keep                 the same world, left up to try `steerd status`, `steerd drain`, dig and curl
-  steerd config check configs/single-machine.yaml
-  README.md                          from here to your own fleet
+  {steerd} demo --keep
+      the same world, left up to try `steerd status`, `steerd drain`, dig and curl
+  {steerd} config check configs/single-machine.yaml
+      an annotated config to start from
+  README.md
+      from here to your own fleet
 """
 
 
 def _by_hand(dns_port: int, socket: str, config: Path, port: int) -> str:
+    steerd = _program()
     return f"""
-The fleet stays up until Ctrl-C. In another terminal:
+The fleet stays up until Ctrl-C. In another terminal, in this folder:
 
   export STEERD_SOCKET={socket}
-  steerd status                                   the fleet at a glance
-  steerd drain us-east-1 --reason "trying it"     and `steerd restore us-east-1`
-  steerd explain eu-west-1a
-  steerd history
+  {steerd} status                                   the fleet at a glance
+  {steerd} drain us-east-1 --reason "trying it"     and `{steerd} restore us-east-1`
+  {steerd} explain eu-west-1a
+  {steerd} history
   dig +short @127.0.0.1 -p {dns_port} chat.demo.test
   curl -d '{{"mode": "stall"}}' http://127.0.10.2:{port}/control      make one hang; also crash, slow, garbage, cut, ...
-  steerd probe chat-eu-west-1b --config {config}
+  {steerd} probe chat-eu-west-1b --config {config}
 """

@@ -19,7 +19,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = ["for_option", "reason_option", "send"]
 
-reason_option = click.option("--reason", required=True, help="Why; recorded, and shown to whoever looks next.")
+
+def _said(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    del ctx, param
+    if not value.strip():
+        raise click.BadParameter("say why: whoever looks next reads it.")
+    return value
+
+
+reason_option = click.option(
+    "--reason", required=True, callback=_said, help="Why; recorded, and shown to whoever looks next."
+)
 
 
 def for_option(default: str) -> Callable[[F], F]:

@@ -27,7 +27,7 @@ from probes.units import duration_s
 from steerd.cli.durations import DURATION
 from steerd.cli.errors import BadInput
 from steerd.cli.options import print_json
-from steerd.cli.views.paint import console, grid, health
+from steerd.cli.views.paint import console, grid, health, show
 from steerd.config import ConfigError, load
 from steerd.config.secrets import resolve
 from steerd.model.fleet import Check, Endpoint, Fleet, Secret, Service
@@ -116,7 +116,7 @@ def command(
     if as_json:
         print_json(_facts(name, verdict, done))
     else:
-        console().print(_render(name, verdict, done))
+        show(_render(name, verdict, done))
     if verdict is Verdict.UNHEALTHY:
         sys.exit(1)
     if verdict is Verdict.UNKNOWN:

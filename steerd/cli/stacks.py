@@ -16,7 +16,7 @@ from probes.registry import KINDS
 from probes.stacks import Stack, StackCheck
 from steerd.cli.errors import BadInput
 from steerd.cli.options import print_json
-from steerd.cli.views.paint import console, grid
+from steerd.cli.views.paint import grid, show
 
 __all__ = ["command"]
 
@@ -38,7 +38,7 @@ def command(name: str | None, *, as_json: bool) -> None:
         if as_json:
             print_json([_facts(one) for one in found])
         else:
-            console().print(_list(found))
+            show(_list(found))
         return
     if name not in stacks.names():
         near = difflib.get_close_matches(name, stacks.names(), n=1)
@@ -48,7 +48,7 @@ def command(name: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json(_facts(stack))
     else:
-        console().print(_one(stack))
+        show(_one(stack))
 
 
 def _checked(check: StackCheck) -> bool:

@@ -71,8 +71,8 @@ def _watch(client: Client, *, everything: bool, as_json: bool) -> None:
             if live is not None:
                 live.update(view, refresh=True)
             elif not as_json:
-                out.print(view)
-                out.print()
+                show(view)
+                click.echo()
             time.sleep(WATCH_EVERY_S)
     except KeyboardInterrupt:
         return

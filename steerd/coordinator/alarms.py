@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,18 @@ class Alarms:
         known = self._active.pop((kind, of), None)
         if known is not None:
             self._tell(Alert(known, active=False), now)
+
+    def say(self, kind: str, of: str, text: str | None, action: str, now: float) -> None:
+        """`set` with a text, `clear` without."""
+        if text is None:
+            self.clear(kind, of, now)
+        else:
+            self.set(kind, of, text, action, now)
+
+    def keep(self, kind: str, names: Collection[str], now: float) -> None:
+        """A new config: what is no longer in `names` has nothing left that could end its alert."""
+        for of in [o for k, o in self._active if k == kind and o not in names]:
+            self.clear(kind, of, now)
 
     def rows(self) -> list[dict[str, Any]]:
         """As in `steerd status --json`."""

@@ -191,7 +191,8 @@ def translate(provider: Provider, route: Route, effect: Apply | Verify, observed
     if standing is not None and standing.fleet == effect.fence.fleet and standing.newer_than(effect.fence):
         raise Conflict(
             f"{route.key} carries the newer fence {standing.text!r}, ours is {effect.fence.text!r}",
-            "another coordinator wrote it: this one will stand down or take a newer epoch",
+            "another coordinator of this fleet wrote it: stop the one that should not run; where it is gone for good,"
+            " restart this one, which then takes a newer epoch",
         )
     try:
         return provider.translate(route, effect.desired, observed, effect.fence)

@@ -24,7 +24,7 @@ from steerd.coordinator.clock import Clock
 from steerd.coordinator.commands import Commands
 from steerd.coordinator.connections import Connections
 from steerd.coordinator.executor import Executor
-from steerd.coordinator.face import in_service, note_of, restart_needed
+from steerd.coordinator.face import first_of, in_service, note_of, restart_needed
 from steerd.coordinator.feed import Feed
 from steerd.coordinator.inbox import Inbox
 from steerd.coordinator.journal import Journal
@@ -135,12 +135,12 @@ class Coordinator:
 
         Raises `StoreBusy` or another `StoreError` when the store cannot be opened, and whatever made a task fail.
         """
-        if self._ring is not None:
-            self._ring.open()
-        self._step(ConfigLoaded(self._fleet, self._capabilities(), accepted=True), self._clock.now())
-        self._step(self._lead, self._clock.now())
         await self._store.open()
         try:
+            if self._ring is not None:
+                self._ring.open()  # behind the store's lock: a coordinator started twice must not spoil the other's ring
+            self._step(ConfigLoaded(self._fleet, self._capabilities(), accepted=True), self._clock.now())
+            self._step(self._lead, self._clock.now())
             self._configure()
             async with asyncio.TaskGroup() as group:
                 self._executor.start(group)
@@ -156,10 +156,7 @@ class Coordinator:
                 await self._connections.close()
                 self._executor.cancel()
         except BaseExceptionGroup as failed:
-            first: BaseException = failed
-            while isinstance(first, BaseExceptionGroup):
-                first = first.exceptions[0]
-            raise first from failed
+            raise first_of(failed) from failed
         finally:
             await self._close()
 
@@ -255,6 +252,7 @@ class Coordinator:
 
     def _configure(self) -> None:
         self._links.configure(self._fleet.agent_by_name, len(self._fleet.endpoint_by_name))
+        self._alarms.keep("agent-cut-off", self._fleet.agent_by_name, self._clock.now())
 
     def _capabilities(self) -> dict[str, Capabilities]:
         return {name: provider.capabilities for name, provider in self._providers.items()}
@@ -289,8 +287,9 @@ class Coordinator:
 
     def connect_agent(self, name: str) -> AgentLink:
         """A stream for the authenticated agent `name`; `await link.get()` gives what goes down, `link.close()` ends it."""
-        leading = self._lead.leading
-        return self._links.connect(name, Welcome(self.name, self._fleet.config_hash, leading), self._clock.now())
+        seen = self._engine.incarnation_of(name)
+        welcome = Welcome(self.name, self._fleet.config_hash, self._lead.leading, seen)
+        return self._links.connect(name, welcome, self._clock.now())
 
     def receive(self, frame: Ballot | Heartbeat) -> None:
         """A frame of its authenticated agent. One beyond its allowance ends the agent's stream, with an alert."""
@@ -397,10 +396,5 @@ class Coordinator:
     # -- troubles of the process ------------------------------------------------------------------------------------
 
     def _store_trouble(self, text: str | None) -> None:
-        now = self._clock.now()
-        if text is None:
-            self._alarms.clear("store-unavailable", self._fleet.name, now)
-        else:
-            self._alarms.set(
-                "store-unavailable", self._fleet.name, text, "nothing is written until the store works", now
-            )
+        action = "nothing is written until the store works"
+        self._alarms.say("store-unavailable", self._fleet.name, text, action, self._clock.now())

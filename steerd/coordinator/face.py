@@ -11,7 +11,7 @@ from steerd.model.fleet import Fleet
 from steerd.model.plan import Alert as AlertFact
 from steerd.model.plan import HardState
 
-__all__ = ["alert_row", "in_service", "note_of", "restart_needed"]
+__all__ = ["alert_row", "first_of", "in_service", "note_of", "restart_needed"]
 
 
 def note_of(effect: Record | Alert, now: float) -> Note:
@@ -54,3 +54,10 @@ def restart_needed(old: Fleet, new: Fleet, *, providers_given: bool) -> str | No
     if new.providers != old.providers and not providers_given:
         return "the providers changed: restart the coordinator"
     return None
+
+
+def first_of(failed: BaseException) -> BaseException:
+    """What really happened, out of the groups that task groups wrap it in."""
+    while isinstance(failed, BaseExceptionGroup):
+        failed = failed.exceptions[0]
+    return failed

@@ -144,6 +144,15 @@ class BallotBox:
         confirm = (run.recheck(),) if began and run.may_confirm(now) else ()
         return Observation(changed=changed, confirm=confirm)
 
+    def outrank(self, seen: int) -> bool:
+        """A coordinator has seen incarnation `seen` of this agent: if that is above ours (the clock was set back), start above
+        it. True when it changed; every coordinator then needs a full ballot.
+        """
+        if not self.incarnation < seen < 2**63 - 1:
+            return False
+        self.incarnation = seen + 1
+        return True
+
     def asked(self, endpoint: str, now: float, *, paid: bool = False) -> tuple[Recheck, ...]:
         """A coordinator asks for a look at `endpoint` now: what to look at, with `paid` also by checks that cost tokens.
         Nothing for endpoints this agent does not see.

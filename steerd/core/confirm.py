@@ -1,7 +1,8 @@
 """Confirm: which suspects other agents should look at now (decisions.md, section 2).
 
 At most one request per endpoint and check interval, and all together at most `confirm_rate` per second, so that a region
-outage does not become a probe storm.
+outage does not become a probe storm. Checks that cost tokens are confirmed only where one of them failed, so that a crash seen by
+a free check still takes `fall` looks, a gap apart, of every voice.
 """
 
 from __future__ import annotations
@@ -11,15 +12,9 @@ from collections.abc import Iterable
 from steerd.core.effects import ConfirmNow, Effect
 from steerd.core.quorum import EndpointBoard
 from steerd.model.fleet import Fleet
-from steerd.model.sample import Layer
 from steerd.model.vote import Verdict, Vote
 
 __all__ = ["Confirmer"]
-
-_PAID = frozenset({Layer.USER_PATH, Layer.CORRECTNESS})
-"""Layers whose looks cost tokens: they are confirmed only where one of them failed, so that a crash seen by a free check
-still takes `fall` looks, a gap apart, of every voice."""
-
 
 class Confirmer:
     """Keeps the two limits. Deterministic: tokens follow the times it is given."""
@@ -53,13 +48,13 @@ class Confirmer:
             if now - self._asked.get(vote.endpoint, float("-inf")) < self._interval.get(vote.endpoint, 5.0):
                 continue
             if not self._take(now):
-                break
+                continue  # the agent says it again with its next refresh
             self._asked[vote.endpoint] = now
             others = tuple(a for a in board.seers(vote.endpoint) if a != agent)
             by_agents.setdefault(others, []).append(vote)
         return [
             ConfirmNow(
-                tuple(v.endpoint for v in suspects), agents, tuple(v.endpoint for v in suspects if v.layer in _PAID)
+                tuple(v.endpoint for v in suspects), agents, tuple(v.endpoint for v in suspects if v.paid)
             )
             for agents, suspects in by_agents.items()
             if agents

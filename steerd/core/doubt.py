@@ -2,17 +2,23 @@
 
 A score from 0 (well) to 7: every delay of its own making adds one, every clean second takes one off. Timeouts grow with
 the score, and from 4 on the agent abstains: its votes are unknown. It also abstains while everything it knows
-outside its own zone is out of reach, because then it is most likely the one that is cut off.
+outside its own zone is out of reach, because then it is most likely the one that is cut off, and while look after look
+fails on this host and none gets out: an agent with few and rare looks has clean seconds between its errors, and its
+score would never say so.
 """
 
 from __future__ import annotations
 
 from math import floor
 
-__all__ = ["ABSTAIN_AT", "LAG_LIMIT_S", "LATE_LIMIT", "MAX_SCORE", "SelfDoubt"]
+__all__ = ["ABSTAIN_AT", "LAG_LIMIT_S", "LATE_LIMIT", "MAX_SCORE", "VOTE_AGAIN_BELOW", "SelfDoubt"]
 
 MAX_SCORE = 7
 ABSTAIN_AT = 4
+
+VOTE_AGAIN_BELOW = 2
+"""The score under which an agent that abstained votes again: with one threshold a host at its edge would flip every second,
+and send a full ballot each time."""
 
 LAG_LIMIT_S = 0.25
 """Seconds of event loop lag that make one delay; a longer lag is as many delays as fit into it."""
@@ -32,6 +38,9 @@ class SelfDoubt:
         self._clean_from = now
         self._cause = ""
         self._references = (0, 0)
+        self._host_errors = 0
+        self._host_cause = ""
+        self._doubting = False
 
     def loop_lag(self, lag_s: float, now: float) -> None:
         """The event loop woke a timer `lag_s` late. A process that was stopped for seconds doubts itself at once."""
@@ -45,7 +54,14 @@ class SelfDoubt:
 
     def host_error(self, reason: str | None, now: float) -> None:
         """A probe could not do its job because of this host: descriptors, resolver, local network."""
-        self._add(1, reason or "a look failed on this host", now)
+        cause = reason or "a look failed on this host"
+        self._host_errors += 1
+        self._host_cause = cause
+        self._add(1, cause, now)
+
+    def looked(self) -> None:
+        """A look got out of this host, whatever it found."""
+        self._host_errors = 0
 
     def references(self, failing: int, total: int) -> None:
         """How many of the references outside the agent's zone are out of reach now."""
@@ -66,8 +82,11 @@ class SelfDoubt:
     def reason(self, now: float) -> str | None:
         """Why the agent abstains now, or None if it votes."""
         score = self.score(now)
-        if score >= ABSTAIN_AT:
+        self._doubting = score >= (VOTE_AGAIN_BELOW if self._doubting else ABSTAIN_AT)
+        if self._doubting:
             return f"doubts itself: {self._cause}"
+        if self._host_errors >= ABSTAIN_AT:
+            return f"doubts itself: {self._host_cause}, look after look"
         failing, total = self._references
         if total >= _MIN_REFERENCES and failing == total:
             return f"cut off: none of {total} references outside its zone answers"

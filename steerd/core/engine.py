@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from steerd.core import events as ev
+from steerd.core.alerts import LEADERS
 from steerd.core.decide import decide, reason_of, room_for
 from steerd.core.drains import Review
 from steerd.core.effects import Answer, Effect, Persist
@@ -93,6 +94,11 @@ class Engine:
         """What would be written now, route by route, and what guards stop."""
         return preview(self.world, now)
 
+    def incarnation_of(self, agent: str) -> int:
+        """The highest incarnation seen of an agent; -1 for none."""
+        state = self.world.votes.agents.get(agent)
+        return state.incarnation if state is not None else -1
+
     def routes(self) -> dict[str, Route]:
         """Routes as providers shall see them: with the targets that left the config, so that those are taken out."""
         return {key: state.route for key, state in self.world.steer.routes.items()}
@@ -148,6 +154,12 @@ class Engine:
         if was != event.leading:
             text = f"{world.name} leads, epoch {event.epoch}" if event.leading else f"{world.name} does not lead"
             world.record("leadership", world.name, text, now, epoch=event.epoch, leading=event.leading)
+        world.alerts.clear_kinds(LEADERS)
+        if (
+            not event.leading
+        ):  # what the leader decides is not known here; nothing of our own time at the lead stays behind
+            world.drains.book, world.pins, world.freeze = {}, {}, None
+            world.steer.halt()
         if event.leading:
             start_routes(world, event, now)
             for service in world.services:
@@ -258,12 +270,13 @@ class Engine:
             room=lambda drain: room_for(world, service, drain),
         )
         world.drains.review(review, world.board, world.domains, now)
-        state.vetoes = review.vetoes
+        state.vetoes = [*review.vetoes, *state.blocked]
         self._tell_vetoes(service, now)
         reason = reason_of(world, service)
         if reason != state.reason:
             decide(world, service, _because(world, service), now)
             state.reason = reason_of(world, service)
+            self._tell_vetoes(service, now)
 
     def _diagnose(self, service: str, now: float) -> None:
         world = self.world
@@ -322,10 +335,15 @@ class Engine:
                 text = f"{veto.guard}: {veto.text}"
                 self.world.record("veto", veto.name, text, now, service=service, guard=veto.guard)
         texts = {v.name: f"{v.name} should leave {service}, but {v.guard} keeps it: {v.text}" for v in state.vetoes}
-        for name in {n for n, _ in state.seen_vetoes} - texts.keys():
+        for name in sorted({n for n, _ in state.seen_vetoes} - texts.keys()):
             self.world.alerts.clear("vetoed", f"{service}/{name}")
         for name in sorted(texts):
             self.world.alerts.set("vetoed", f"{service}/{name}", texts[name], now)
+        held = sorted(v.text for v in state.vetoes if v.guard == "residency")
+        if held:
+            self.world.alerts.set("residency-blocked", service, held[0], now)
+        else:
+            self.world.alerts.clear("residency-blocked", service)
         state.seen_vetoes = standing
 
 

@@ -21,7 +21,7 @@ from steerd.model.rules import VerdictRules
 from steerd.model.sample import Layer, Sample, Status
 from steerd.model.vote import CheckCounts, Verdict, Vote
 
-__all__ = ["CheckRule", "CheckRun", "CheckState", "EndpointTracker", "Observation", "Recheck"]
+__all__ = ["PAID", "CheckRule", "CheckRun", "CheckState", "EndpointTracker", "Observation", "Recheck"]
 
 _SEVERITY = {Status.PASS: 0, Status.SATURATED: 1, Status.SLOW: 2, Status.FAIL: 3}
 _LEVELS = (1, 2, 3)
@@ -37,6 +37,10 @@ _CORRECTNESS_FALL = 2
 
 _EARLY = 0.75
 """Looks may be closer than their interval by the jitter: the limit of one confirm per interval allows for it."""
+
+
+PAID = frozenset({Layer.USER_PATH, Layer.CORRECTNESS})
+"""Layers whose looks cost tokens: agents take turns at them, and they are confirmed only where one of them failed."""
 
 
 class CheckState(IntEnum):
@@ -263,7 +267,7 @@ class EndpointTracker:
         """What to look at when a coordinator asks: every check but dependencies (and those that cost tokens, unless
         `paid`), where it would tell anything new and the limit of one confirm per check interval allows it.
         """
-        skip = {Layer.DEPENDENCY} if paid else {Layer.DEPENDENCY, Layer.USER_PATH, Layer.CORRECTNESS}
+        skip = {Layer.DEPENDENCY} if paid else {Layer.DEPENDENCY, *PAID}
         return tuple(
             run.asked()
             for run in self.runs.values()
@@ -286,16 +290,16 @@ class EndpointTracker:
         counts = tuple(CheckCounts(name, run.passed, run.failed) for name, run in self.runs.items() if run.looks)
         errors = tuple(f"{name}: {run.error}" for name, run in self.runs.items() if run.error is not None)
         if abstaining is not None:
-            verdict, behind, suspect = Verdict.UNKNOWN, None, False
+            verdict, behind, suspects = Verdict.UNKNOWN, None, []
         else:
             verdict, behind = self._judge()
             suspects = [r for r in self._usable() if r.unresolved and r.rule.layer is not Layer.DEPENDENCY]
-            suspect = bool(suspects)
             behind = behind or (suspects[0] if suspects else None)
         if behind is None and verdict is Verdict.UNKNOWN and errors and abstaining is None:
             broken = next(run for run in self.runs.values() if run.error is not None)
             return self._unjudged(broken, counts, errors)
         unhealthy = verdict is Verdict.UNHEALTHY and behind is not None
+        failed = [*suspects, behind] if unhealthy and behind is not None else suspects
         return Vote(
             endpoint=self.endpoint,
             verdict=verdict,
@@ -305,10 +309,11 @@ class EndpointTracker:
             reason=behind.reason if behind else abstaining,
             transport=unhealthy and behind is not None and behind.transport,
             all_failed=unhealthy and behind is not None and behind.all_failed,
-            suspect=suspect,
+            suspect=bool(suspects),
             counts=counts,
             version=self.version,
             errors=errors,
+            paid=any(run.rule.layer in PAID for run in failed),
         )
 
     def _unjudged(self, broken: CheckRun, counts: tuple[CheckCounts, ...], errors: tuple[str, ...]) -> Vote:

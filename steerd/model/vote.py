@@ -38,7 +38,8 @@ class Vote:
 
     `sequence` grows with every change of this vote within the agent's `incarnation`. `all_failed` says that
     the last `fall` looks of the check behind an unhealthy verdict all failed; `transport` that they all failed in
-    transport (refused, unreachable, timed out, no progress). `suspect` marks a first failure not yet confirmed.
+    transport (refused, unreachable, timed out, no progress). `suspect` marks a first failure not yet confirmed; `paid` that a check
+    that costs tokens is among what failed.
     `errors` names checks left out of the verdict because the probe itself could not do its job.
     """
 
@@ -54,6 +55,7 @@ class Vote:
     counts: tuple[CheckCounts, ...] = ()
     version: str | None = None
     errors: tuple[str, ...] = ()
+    paid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,12 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """Down the stream, first frame: who answers. The agent then sends a full ballot."""
+    """Down the stream, first frame: who answers. The agent then sends a full ballot.
+
+    `incarnation` is the highest this coordinator has seen of the agent: an agent whose clock was set back starts above it.
+    """
 
     coordinator: str
     config_hash: str
     leading: bool = False
+    incarnation: int = -1

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from steerd.core.effects import Effect, Persist, Record
 from steerd.core.events import Event
 from steerd.telemetry import gauges
+from steerd.telemetry.agent_log import AgentLog
+from steerd.telemetry.coordinator_log import CoordinatorLog
 from steerd.telemetry.incidents import Incident, Incidents
 from steerd.telemetry.meters import Meters
 
@@ -55,9 +57,10 @@ class IncidentSink(Protocol):
 
 
 class AgentTelemetry:
-    """An agent's measurements. `on_look` costs about 2 us: see `tally`."""
+    """An agent's measurements, and its log of what changed. `on_look` costs about 2 us: see `tally`."""
 
     def __init__(self, meters: Meters) -> None:
+        self._log = AgentLog()
         self._duration = meters.tally("steerd.check.duration")
         self._delay = meters.tally("steerd.check.delay")
         self._lag = meters.tally("steerd.agent.loop_lag")
@@ -86,6 +89,7 @@ class AgentTelemetry:
     def on_abstain(self, reason: str | None) -> None:
         """The agent abstains, or votes again (None)."""
         self._abstaining = reason is not None
+        self._log.on_abstain(reason)
 
     def on_missed(self, count: int) -> None:
         """Looks that were not made."""
@@ -93,15 +97,21 @@ class AgentTelemetry:
 
     def on_stream(self, coordinator: str, state: str, text: str) -> None:
         """A stream to a coordinator changed; what is dropped or garbled on it leaves it up."""
-        del text
-        if state not in {"overflow", "bad-frame"}:
+        if state == "removed":
+            self._streams.pop(coordinator, None)
+        elif state not in {"overflow", "bad-frame"}:
             self._streams[coordinator] = state == "connected"
+        self._log.on_stream(coordinator, state, text)
 
-    def on_error_outcome(self, endpoint: str, service: str, check: str, reason: str, *, host: bool) -> None:
-        """Told by alerts and status; as a number it stands in `steerd.check.outcomes` with outcome ERROR."""
+    def on_error_outcome(
+        self, endpoint: str, service: str, check: str, reason: str, *, host: bool, detail: str | None
+    ) -> None:
+        """As a number it stands in `steerd.check.outcomes` with outcome ERROR."""
+        self._log.on_error_outcome(endpoint, service, check, reason, host=host, detail=detail)
 
     def on_error_over(self, endpoint: str, service: str, check: str) -> None:
         """See `on_error_outcome`."""
+        self._log.on_error_over(endpoint, service, check)
 
     def _samples(self) -> Iterable[gauges.Sample]:
         for labels, count in self._duration.counts():
@@ -133,11 +143,13 @@ class CoordinatorTelemetry:
         self._incidents = Incidents(service_of)
         self._sink = sink
         self._leading = False
+        self._log = CoordinatorLog()
         meters.add_source(self._samples)
 
     def on_step(self, event: Event, effects: tuple[Effect, ...], now: float, duration_s: float) -> None:
         """The engine took one step. Only a leader's steps count: a follower's effects are not carried out."""
         del duration_s
+        self._log.on_effects(effects, leading=self._leading)
         if not self._leading:
             return
         for effect in effects:

@@ -150,6 +150,29 @@ async def test_a_server_that_never_greets_is_left(listener: Listener, targets: T
     assert listener.frames == []
 
 
+async def test_a_coordinator_that_closes_is_quoted_and_one_that_dies_is_said_to_be_gone(
+    listener: Listener, targets: Targets
+) -> None:
+    ears = Streams()
+    async with running(make_fleet(targets.url, {"co1": listener.url}), ears):
+        await until(lambda: listener.fulls)
+        await listener.close(aiohttp.WSCloseCode.POLICY_VIOLATION, b"cut off: too many votes")
+        await until(lambda: "disconnected" in ears.states())
+        assert ("co1", "disconnected", "co1 closed the stream: cut off: too many votes") in ears.heard
+        await until(lambda: ears.states().count("connected") == 2)
+        listener.drop()
+        await until(lambda: ears.states().count("disconnected") == 2)
+        assert any("broke off" in text for _, state, text in ears.heard if state == "disconnected")
+
+
+async def test_a_coordinator_that_leaves_the_config_is_told_as_removed(listener: Listener, targets: Targets) -> None:
+    ears = Streams()
+    async with running(make_fleet(targets.url, {"co1": listener.url}), ears) as agent:
+        await until(lambda: listener.fulls)
+        agent.reload(make_fleet(targets.url, {}))
+        assert ears.states()[-1] == "removed"
+
+
 async def test_a_slow_reader_gets_one_full_ballot_in_place_of_what_piled_up(listener: Listener) -> None:
     states: list[str] = []
     fulls = 0
@@ -168,6 +191,7 @@ async def test_a_slow_reader_gets_one_full_ballot_in_place_of_what_piled_up(list
             token=lambda: None,
             full=full,
             asked=lambda confirm: None,
+            outrank=lambda seen: None,
             told=lambda name, state, text: states.append(state),
             timing=QUICK,
         )

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from steerd.api.app import BODY_MAX
+from steerd.api.problems import CLIENT_GONE
 from steerd.core.effects import Answer
 
 DRAIN = {"name": "z1", "reason": "kernel"}
@@ -151,3 +152,16 @@ async def test_a_stream_without_upgrade(api):
     async with api.tcp.get("/v1/agents/b/stream") as r:
         assert r.status == 426
         await problem(r)
+
+
+async def test_a_client_that_went_away_is_no_error_of_ours(api, monkeypatch, caplog):
+    """An agent that gave up while we stood still: a traceback for each would bury what matters."""
+
+    def gone() -> dict:
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    monkeypatch.setattr(api.coordinator, "plan", gone)
+    with caplog.at_level(logging.WARNING):
+        async with api.tcp.get("/v1/plan") as r:
+            assert r.status == CLIENT_GONE
+    assert caplog.text == ""

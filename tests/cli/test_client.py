@@ -87,6 +87,8 @@ def test_tokens(tmp_path):
     token.write_text("")
     with pytest.raises(BadInput, match="one token"):
         find("http://127.0.0.1:1", str(token), None)
+    with pytest.raises(BadInput, match="No such file"):
+        find("http://127.0.0.1:1", str(tmp_path / "none"), None)
 
 
 def test_the_token_is_sent(tmp_path):

@@ -215,6 +215,7 @@ def test_what_this_build_lacks_is_exit_2(world):
     ("args", "words"),
     [
         (("run",), ["which agent?", "--agent NAME", "here, there"]),
+        (("agent",), ["which agent?", "--name NAME", "here, there"]),
         (("run", "--agent", "nobody"), ["no agent is called 'nobody'", "here, there"]),
         (("coordinator", "--name", "nobody"), ["no coordinator is called 'nobody'", "main"]),
     ],
@@ -312,3 +313,15 @@ def test_a_kill_leaves_nothing_in_the_way(world):
     with world.daemon("run", "--config", str(world.config)):
         until_sync(lambda: world.status().get("services", {}).get("chat", {}).get("health") == "healthy", 20)
         assert world.steerd("freeze", "--reason", "x").returncode == 0, "the stale socket was replaced"
+
+
+def test_a_daemon_may_open_as_many_files_as_its_hard_limit_allows():
+    code = """
+import resource
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+from steerd.cli import daemon
+daemon._raise_descriptor_limit()
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment(), timeout=30)

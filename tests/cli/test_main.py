@@ -61,6 +61,7 @@ def test_an_unknown_verb_names_the_nearest(word, near):
         ("pin", "z1", "150%", "--reason", "x"),
         ("pin", "z1", "much", "--reason", "x"),
         ("freeze",),
+        ("freeze", "--reason", " "),
         ("history", "--since", "yesterday"),
         ("history", "--limit", "0"),
         ("status", "--nope"),

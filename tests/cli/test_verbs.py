@@ -94,6 +94,13 @@ def test_json_is_indented_for_people(served):
     assert text.startswith('{\r\n  "services"')
 
 
+@pytest.mark.parametrize("args", [("stacks",), ("stacks", "vllm"), ("probe", "--url", "nonsense"), ("explain", "z1")])
+def test_no_line_in_a_pipe_ends_in_a_space(served, args):
+    lines = served.run(*args).stdout.splitlines()
+    assert lines
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
 def test_a_terminal_that_knows_no_signs(served):
     served.tell("well")
     done = steerd(served, "status", LANG="C", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")

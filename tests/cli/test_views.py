@@ -52,6 +52,14 @@ def test_golden(name):
     assert max(len(line) for line in text.splitlines()) <= 100
 
 
+def test_a_plan_without_a_change_keeps_its_indent():
+    targets = {f"chat-eu-west-1{zone}-{n}": 100 for zone in "abc" for n in range(5)}
+    route = {"provider": "dns", "name": "chat.test", "current": targets, "planned": targets, "changes": []}
+    lines = plain(VIEWS["plan"]({"services": {"chat": {"routes": [route]}}})).splitlines()
+    assert len(lines) > 2
+    assert all(line.startswith("  ") for line in lines[1:])
+
+
 def test_there_is_no_golden_text_without_its_answer():
     assert {path.stem for path in GOLDEN.glob("*.txt")} == set(CASES)
 

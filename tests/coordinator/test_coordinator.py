@@ -19,7 +19,7 @@ from steerd.model.fleet import ProviderSpec, StoreSpec
 from steerd.model.route import Fence
 from steerd.model.vote import Ballot, Confirm, Heartbeat, Welcome
 from steerd.providers.base import Misconfigured, ProviderError, Unreachable
-from steerd.providers.memory import Fault, Memory
+from steerd.providers.memory import Fault, Memory, System
 from steerd.stores.base import StoreUnavailable
 from steerd.stores.memory import MemoryStore
 from tests.coordinator.rig import EPOCH_S, Rig, kill, served, vote
@@ -233,13 +233,37 @@ def test_somebody_elses_edit_is_seen_within_a_minute_or_so() -> None:
     run_virtual(main())
 
 
+def test_what_a_system_forgot_is_set_again() -> None:
+    """A load balancer that reloads forgets its runtime weights: nobody's edit, so it is written again and not kept."""
+
+    class Forgetful(Memory):
+        def __init__(self, system: System) -> None:
+            super().__init__(system)
+            self.capabilities = replace(self.capabilities, volatile=True)
+
+    async def main() -> None:
+        r = rig()
+        co = r.make(providers={"dns": Forgetful(r.system)})
+        async with r.running(co):
+            await settled(r, co)
+            r.agents.down = {"eua-1"}
+            await until(lambda: served(r.system) == ALL - {"eua-1"}, 10)
+            await until(lambda: co.status()["services"]["chat"]["routes"][0]["in_sync"], 10)
+            r.system.edit("chat.test", {"eua-1": 100})
+            assert served(r.system) == ALL
+            await until(lambda: served(r.system) == ALL - {"eua-1"}, 70)
+            assert not [a for a in co.status()["alerts"] if a["kind"] == "drift"]
+
+    run_virtual(main())
+
+
 def test_agents_get_the_welcome_confirms_and_an_end() -> None:
     async def main() -> None:
         r = rig()
         async with r.running() as co:
             await settled(r, co)
             link = co.connect_agent("probe-eua")
-            assert await link.get() == Welcome("co", "c0ffee", leading=True)
+            assert await link.get() == Welcome("co", "c0ffee", leading=True, incarnation=1)
             suspect = replace(vote("usa-1", 10_000, down=False), suspect=True)
             ballot = replace(_full(r, "probe-eub"), votes=(suspect,), full=False)
             co.receive(ballot)
@@ -270,6 +294,21 @@ def test_an_agent_that_floods_is_cut_off_and_alerted_on() -> None:
             assert alert["of"] == "probe-eua"
             co.receive(Heartbeat("stranger", 1, 1))
             await until(lambda: not [a for a in co.status()["alerts"] if a["kind"] == "agent-cut-off"], 30)
+
+    run_virtual(main())
+
+
+def test_an_agent_that_was_cut_off_and_then_left_the_config_is_no_alert() -> None:
+    async def main() -> None:
+        r = rig()
+        async with r.running() as co:
+            await settled(r, co)
+            for n in range(1000):
+                co.receive(Heartbeat("probe-eua", 1, 10_000 + n))
+            assert "agent-cut-off" in {a["kind"] for a in co.status()["alerts"]}
+            kept = tuple(a for a in r.fleet.agents if a.name != "probe-eua")
+            assert co.reload(replace(r.fleet, agents=kept, config_hash="without")) is None
+            assert "agent-cut-off" not in {a["kind"] for a in co.status()["alerts"]}
 
     run_virtual(main())
 

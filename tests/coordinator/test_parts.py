@@ -16,8 +16,9 @@ from steerd.coordinator.connections import Connections
 from steerd.coordinator.face import in_service
 from steerd.coordinator.journal import Journal, Note, Receipt
 from steerd.coordinator.outbox import MOST_NOTES, Outbox
+from steerd.coordinator.ring import Ring, read
 from steerd.core.effects import Alert, Answer
-from steerd.core.events import OperatorCommand
+from steerd.core.events import AgentLost, OperatorCommand
 from steerd.model.plan import HardState
 from steerd.providers.base import Misconfigured, Provider, ProviderError, Unreachable
 from steerd.providers.memory import Memory
@@ -231,3 +232,23 @@ async def test_a_second_coordinator_on_one_file_does_not_start(tmp_path: Path) -
         assert second.ready() == (False, "not running")
     finally:
         await first.close()
+
+
+async def test_a_second_coordinator_leaves_the_firsts_ring_alone(tmp_path: Path) -> None:
+    """Started twice by mistake, with the same name and so the same ring file: what the first recorded can be replayed."""
+    first = SqliteStore(tmp_path / "steerd.db", "co")
+    await first.open()
+    ring = Ring(tmp_path / "co.ring")
+    ring.open()
+    for n in range(3):
+        ring.append(AgentLost(f"agent-{n}"), 1000.0 + n, list)
+    try:
+        before = (tmp_path / "co.ring").read_bytes()
+        second = Rig().make(store=SqliteStore(tmp_path / "steerd.db", "co"), ring=Ring(tmp_path / "co.ring"))
+        with pytest.raises(StoreBusy):
+            await second.run(asyncio.Event())
+        assert (tmp_path / "co.ring").read_bytes() == before
+    finally:
+        ring.close()
+        await first.close()
+    assert len(list(read(tmp_path / "co.ring"))) == 3

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -47,11 +50,29 @@ async def test_tcp_refused_and_slow(look: Look, serve: Serve) -> None:
     assert (await look("tcp", f"tcp://127.0.0.1:{port}", {"slow": 1e-9})).status is Status.SLOW
 
 
+async def test_a_refusal_counts_more_than_an_address_this_host_has_no_route_to(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def two_addresses(*_: object, **__: object) -> list[object]:
+        tcp = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        return [(*tcp, ("127.0.0.1", 1)), (*tcp, ("127.0.0.2", 1))]
+
+    async def dial(host: str, *_: object, **__: object) -> None:
+        number = errno.ECONNREFUSED if host == "127.0.0.1" else errno.ENETUNREACH
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two_addresses)
+    monkeypatch.setattr(asyncio, "open_connection", dial)
+    outcome = await look("tcp", "tcp://both.example:1")
+    assert (outcome.status, outcome.reason, outcome.host_error) == (Status.FAIL, "connection refused", False)
+
+
 @pytest.mark.parametrize(("url", "needle"), [("tcp://127.0.0.1", "port"), ("", "host"), ("tcp://h:99999", "99999")])
 async def test_tcp_without_an_address_says_what_to_write(look: Look, url: str, needle: str) -> None:
     outcome = await look("tcp", url)
     assert (outcome.status, outcome.host_error) == (Status.ERROR, False)
     assert needle in (outcome.detail or "")
+    assert needle in (outcome.reason or "")  # what alerts show
 
 
 class _Udp(asyncio.DatagramProtocol):

@@ -64,6 +64,12 @@ def test_capabilities_make_sense(name: str) -> None:
     assert 0 <= capabilities.minimum < 1
 
 
+def test_what_forgets_is_reconciled() -> None:
+    """HAProxy after a reload, the embedded server without its state file: that is nobody's edit, not to be kept like one."""
+    volatile = [name for name in sorted(NAMES) if registry.CAPABILITIES[name].volatile]
+    assert volatile == ["embedded", "haproxy"]
+
+
 @pytest.mark.parametrize("name", sorted(NAMES | {"memory"}))
 def test_settings_are_unique_and_defaults_fit(name: str) -> None:
     settings = (*registry.KINDS[name].settings, *registry.ROUTE_SETTINGS.get(name, ()))

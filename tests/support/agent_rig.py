@@ -104,6 +104,18 @@ class Listener:
         for socket in list(self._sockets):
             await socket.send_bytes(data)
 
+    async def close(self, code: int, message: bytes) -> None:
+        """Closes every stream in order, with a reason."""
+        for socket in list(self._sockets):
+            await socket.close(code=code, message=message)
+
+    def drop(self) -> None:
+        """Every connection breaks off, as when the process dies."""
+        for socket in list(self._sockets):
+            assert socket._req is not None
+            assert socket._req.transport is not None
+            socket._req.transport.abort()
+
     async def confirm(self, *endpoints: str) -> None:
         await self.say(encode(Confirm(endpoints)))
 

@@ -42,8 +42,10 @@ class Daemon:
 
     def __init__(self, name: str, argv: list[str], log: Path, prefix: list[str] | None = None) -> None:
         self.name, self._log = name, log
+        self.prefixed = prefix is not None
         self._argv = [*(prefix or []), sys.executable, "-m", "steerd", *argv]
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_from = log.stat().st_size if log.exists() else 0  # what an earlier start wrote is not this one's
 
     def start(self) -> Daemon:
         with self._log.open("ab") as out:
@@ -65,14 +67,17 @@ class Daemon:
             self._process.kill()
             self._process.wait(5)
 
+    def ask_to_stop(self) -> None:
+        if self._process is not None and self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGCONT)
+                self._process.terminate()
+
     def stop(self) -> int | None:
         """SIGTERM (after SIGCONT, should it stand still); the exit code."""
         if self._process is None:
             return None
-        if self.alive:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGCONT)
-                self._process.terminate()
+        self.ask_to_stop()
         try:
             return self._process.wait(6)
         except subprocess.TimeoutExpired:
@@ -80,7 +85,8 @@ class Daemon:
             return None
 
     def tail(self, lines: int = 30) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+        text = self._log.read_bytes()[self._log_from :].decode(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
 
 
 class Rig:
@@ -121,7 +127,9 @@ class Rig:
 
     def stop(self) -> None:
         """Ends every process that was started here."""
-        for daemon in reversed(self.daemons.values()):
+        for daemon in self.daemons.values():
+            daemon.ask_to_stop()
+        for daemon in self.daemons.values():
             daemon.stop()
         for server in self.models.values():
             server.kill()
@@ -177,12 +185,39 @@ class Rig:
         return daemon.start()
 
     def start_all(self) -> Rig:
-        """Coordinator and agents; returns once every endpoint is healthy by quorum."""
+        """Coordinator and agents; returns once every endpoint is healthy by quorum and served."""
         self.start_coordinator()
         for zone in ZONES:
             self.start_agent(zone)
-        self.wait(lambda s: all(e["health"] == "healthy" for e in chat(s)["endpoints"].values()), UP_WITHIN_S)
+        self.wait(self._well, UP_WITHIN_S)
         return self
+
+    def mend(self) -> Rig:
+        """Everything as after `start_all`, for the next test: what was killed, paused or replaced runs again."""
+        for server in self.models.values():
+            server.resume() if server.alive else server.start()
+            server.mode("healthy")
+        for zone in ZONES:
+            daemon = self.daemons[f"probe-{zone}"]
+            if daemon.alive and not daemon.prefixed:
+                daemon.signal(signal.SIGCONT)
+            else:
+                daemon.stop()
+                started = self.start_agent(zone)
+                until_sync(lambda d=started: "connected to coordinator" in d.tail(200), UP_WITHIN_S)  # type: ignore[misc]
+        self.wait(self._well, UP_WITHIN_S)
+        return self
+
+    def _well(self, status: dict[str, Any]) -> bool:
+        service = chat(status)
+        return (
+            all(e["health"] == "healthy" for e in service["endpoints"].values())
+            and all(a["state"] == "voting" for a in status["agents"].values())
+            and all(r["in_sync"] for r in service["routes"])
+            and not status["drains"]
+            and not {a["kind"] for a in status["alerts"]} & {"probe-error", "vantage-isolated", "quorum-lost"}
+            and self.served() == set(self.addresses.values())
+        )
 
     # -- looking ----------------------------------------------------------------------------------------------------------
 

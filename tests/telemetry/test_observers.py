@@ -25,7 +25,7 @@ def test_the_agent_can_be_observed() -> None:
     observer: AgentObserver = AgentTelemetry(meters := Meters())
     outcome = Outcome(Status.PASS, Layer.USER_PATH, duration_s=0.5, stages=Stages(first_token_s=0.2), tokens=5)
     observer.on_look("chat-1", "chat", "eu-west-1a", "user_path", outcome=outcome, delay_s=0.0)
-    observer.on_error_outcome("chat-1", "chat", "user_path", "key refused", host=False)
+    observer.on_error_outcome("chat-1", "chat", "user_path", "key refused", host=False, detail=None)
     observer.on_error_over("chat-1", "chat", "user_path")
     text = meters.prometheus()[0].decode()
     assert 'check="user_path",outcome="PASS",service="chat"' in text

@@ -44,9 +44,9 @@ def _service(name: str, service: Json) -> list[RenderableType]:
 
 def _route(route: Json) -> list[RenderableType]:
     current, planned = route.get("current") or {}, route.get("planned") or {}
-    name = Text(f"  {route.get('provider', '')}/{route.get('name', '')}  ")
+    name = Text(f"{route.get('provider', '')}/{route.get('name', '')}  ")
     if not planned or not route.get("changes"):
-        return [name.append(f"no change: {weights(current)}")]
+        return [Padding(name.append(f"no change: {weights(current)}"), (0, 0, 0, 2))]
     totals = sum(current.values()), sum(planned.values())
     table = grid("target", "now", "", "planned", right=("now", "planned"))
     for target in sorted(current.keys() | planned.keys()):
@@ -59,7 +59,7 @@ def _route(route: Json) -> list[RenderableType]:
             _part(after, totals[1]),
             style="dim" if same else "bold",
         )
-    return [name.append("would change"), Padding(table, (0, 0, 0, 4))]
+    return [Padding(name.append("would change"), (0, 0, 0, 2)), Padding(table, (0, 0, 0, 4))]
 
 
 def _part(weight: int, total: int) -> str:

@@ -24,7 +24,10 @@ KIND = Kind(
     modules=("dns",),
 )
 
-CAPABILITIES = Capabilities(weight_max=10_000, zero=True, atomic=True, compare_and_set=True, ttl=True, dns=True)
+# Volatile: nobody but steerd writes here, so what differs is what a restart without (or with an old) state file forgot.
+CAPABILITIES = Capabilities(
+    weight_max=10_000, zero=True, atomic=True, compare_and_set=True, ttl=True, dns=True, volatile=True
+)
 
 
 def build(context: Context) -> Provider:

@@ -144,8 +144,18 @@ class Embedded:
         return translate(route, desired, observed, fence)
 
     async def apply(self, change: Change, deadline: float) -> Receipt:
-        """Keep the new record set in the state file, then serve it."""
+        """Keep the new record set in the state file, then serve it.
+
+        Once begun it goes on whoever stops waiting: else a slow disk could keep another state than is served.
+        """
         self._ready(deadline)
+        writing = asyncio.ensure_future(self._write(change))
+        writing.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # read here: nobody may wait any more
+        return await asyncio.shield(writing)
+
+    async def _write(self, change: Change) -> Receipt:
         write: Write = change.payload
         async with self._writing:
             standing = self._zone.records.get(write.new.name)

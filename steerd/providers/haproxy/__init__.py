@@ -22,6 +22,7 @@ CAPABILITIES = Capabilities(
     zero=True,
     atomic=False,
     compare_and_set=False,
+    volatile=True,
     fence_note=(
         "HAProxy has no place for a fence: steerd checks its lease right before the call, compares the servers with"
         " what it read, reads back after, and every new leader reconciles. This narrows the window without closing it."

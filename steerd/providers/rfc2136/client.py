@@ -233,7 +233,12 @@ class Rfc2136:
     def _keyring(self) -> dict[dns.name.Name, dns.tsig.Key] | None:
         if self._key is None or self._secret is None:
             return None
-        text = self._context.resolve(self._secret).strip()
+        try:
+            text = self._context.resolve(self._secret).strip()
+        except Exception as error:
+            raise Misconfigured(
+                f"TSIG key {self._key}: {error}", "put the secret there: it is read anew at every use"
+            ) from error
         try:
             key = dns.tsig.Key(self._key, text, self._algorithm)
         except ValueError:
@@ -250,7 +255,11 @@ class Rfc2136:
     def _refusal(self, change: Change, rcode: dns.rcode.Rcode) -> ProviderError:
         word = dns.rcode.to_text(rcode)
         if rcode in MOVED_ON:
-            return Conflict(f"{change.route}: {MOVED_ON[rcode]} ({word}): somebody else wrote in between")
+            return Conflict(
+                f"{change.route}: {MOVED_ON[rcode]} ({word}): somebody else wrote in between",
+                "nothing, unless it stays so: then a wildcard of the zone answers for this name, and the record must be"
+                " added once by hand",
+            )
         if rcode in (dns.rcode.NOTAUTH, dns.rcode.NOTZONE):
             return Misconfigured(
                 f"{self._server} takes no updates for {self._zone} ({word})",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,8 +19,10 @@ import pytest
 
 from steerd.model.fleet import Fleet, ProviderSpec, Service
 from steerd.model.route import Desired, Fence, Member, Route, Target
-from steerd.providers.base import Change, Context, Misconfigured, Refused
+from steerd.providers.base import Change, Conflict, Context, Misconfigured, Refused
+from steerd.providers.embedded import client as client_module
 from steerd.providers.embedded import server as server_module
+from steerd.providers.embedded import state as state_module
 from steerd.providers.embedded.client import Embedded
 from tests.support.dnsclient import texts
 from tests.support.wait import until
@@ -231,6 +234,34 @@ async def test_what_cannot_be_kept_is_not_served(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="cannot be written"):
             await put(provider, route(), {**BOTH, "za": (0, ())}, seq=2)
         assert (await provider.read(route(), deadline())).weights == {"za": 50, "zb": 50}
+
+
+async def test_a_slow_disk_never_keeps_another_state_than_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that outlives its deadline must not land on the disk behind a later one."""
+    state, slow, waits = tmp_path / "dns.json", threading.Event(), [True]
+
+    def save(path: Path, kept: state_module.Kept) -> None:
+        if waits and waits.pop():
+            slow.wait(10)
+        state_module.save(path, kept)
+
+    monkeypatch.setattr(client_module, "save", save)
+    async with running(state=str(state)) as provider:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await put(provider, route(), BOTH)
+        later = asyncio.ensure_future(put(provider, route(), {**BOTH, "za": (0, ())}, seq=2))
+        await asyncio.sleep(0.1)
+        slow.set()
+        with pytest.raises(Conflict, match="written since"):
+            await later  # what it read was overtaken by the first write: read again, as the coordinator does
+        await put(provider, route(), {**BOTH, "za": (0, ())}, seq=2)
+        kept = await asyncio.to_thread(state_module.load, state)
+        assert kept is not None
+        assert kept.records[0].fence.seq == 2
+        assert texts(await ask(provider), "A") == ["192.0.2.2"]
 
 
 # -- the sockets -----------------------------------------------------------------------------------------------------

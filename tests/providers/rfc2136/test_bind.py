@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from steerd.config.secrets import resolve
 from steerd.model.fleet import Fleet, ProviderSpec, Secret
 from steerd.model.route import Desired, Fence, Member, Route, Target
 from steerd.providers import registry, rfc2136
@@ -136,6 +137,18 @@ async def test_of_two_writers_at_once_exactly_one_wins(named: Named) -> None:
         assert (await provider.read(where, deadline())).fence == won.fence
 
 
+async def test_a_name_that_only_a_wildcard_answers_for_says_so(named: Named) -> None:
+    """Nobody wrote in between, and no retry will ever do: the prerequisites name what stands, not what a wildcard makes up."""
+    named.add("*.wild.acme.example", "A", "198.51.100.9")
+    where = route(name="chat.wild.acme.example")
+    with pytest.raises(Conflict) as caught:
+        await write(make(named), where, BOTH)
+    assert "wildcard" in caught.value.action
+    named.add(where.name, "A", "192.0.2.1")
+    await write(make(named), where, ONLY_B)
+    assert named.query(where.name) == ["192.0.2.2"]
+
+
 async def test_a_repeated_update_is_refused_not_repeated(named: Named) -> None:
     """What a retry after a lost answer would do without reading back first."""
     provider, where = make(named), route()
@@ -169,6 +182,19 @@ async def test_what_is_set_up_wrongly_is_said_on_read(
     assert isinstance(caught.value, Misconfigured)
     assert caught.value.action
     assert named.secret not in f"{caught.value.text}{caught.value.action}"
+
+
+async def test_a_secret_that_is_not_there_is_our_own_mistake(named: Named, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told as the operator's to mend, with its reference, at the start and at every use; not as a bug of steerd."""
+    monkeypatch.delenv("NO_SUCH_SECRET", raising=False)
+    settings = {"server": named.server, "zone": named.zone, "key": named.key, "secret": Secret("env", "NO_SUCH_SECRET")}
+    provider = registry.build(Context(Fleet(name="acme"), ProviderSpec("it", "rfc2136", settings=settings), resolve))
+    for attempt in (provider.open(), provider.read(route(), deadline())):
+        with pytest.raises(Misconfigured, match=r"env: NO_SUCH_SECRET.*no such variable") as caught:
+            await attempt
+        assert caught.value.action
+    monkeypatch.setenv("NO_SUCH_SECRET", named.secret)
+    await provider.read(route(), deadline())
 
 
 async def test_a_key_that_may_not_update_is_refused_with_advice(named: Named) -> None:
