@@ -5,14 +5,22 @@ An effect is emitted only when an alert begins, ends or changes its words.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from steerd.core.effects import Alert as AlertEffect
 from steerd.core.effects import Effect
 from steerd.model.plan import Alert
 
-__all__ = ["ACTIONS", "AlertBoard"]
+__all__ = ["ACTIONS", "LEADERS", "AlertBoard"]
+
+LEADERS = frozenset(
+    {
+        "capacity-short", "drift", "foreign-fence", "overload-accepted", "residency-blocked", "restore-held", "route-unreadable",
+        "vetoed", "write-failed",
+    }
+)  # fmt: skip
+"""Alerts that only a leader can know of: they end with its lead, and the next leader raises its own."""
 
 ACTIONS: dict[str, str] = {
     "agent-absent": "see the agent's log and whether it reaches this coordinator; its vantage zone has no voice meanwhile",
@@ -25,6 +33,7 @@ ACTIONS: dict[str, str] = {
     "overload-accepted": "receivers run past their capacity because the rest is dead: add capacity or shed load",
     "probe-error": "the probe could not do its job (key, config, bug); the target is not blamed: mend the check",
     "quorum-lost": "too few fresh votes: start or reconnect agents; health is held as it was and nothing is drained",
+    "residency-blocked": "nothing else may serve this record: mend its own region, or widen the route's `only`",
     "restore-held": "the returning domain would run over max_utilization: add capacity or raise the limit",
     "route-unreadable": "steerd cannot read this route: check the provider's address, credentials and rights",
     "vantage-isolated": "this vantage disagrees with everybody else: look at its network and the agent's host",
@@ -53,6 +62,11 @@ class AlertBoard:
         known = self.active.pop((kind, of), None)
         if known is not None:
             self._emit(AlertEffect(known, active=False))
+
+    def clear_kinds(self, kinds: Collection[str]) -> None:
+        """Ends every alert of these kinds."""
+        for kind, of in [key for key in self.active if key[0] in kinds]:
+            self.clear(kind, of)
 
     def assert_only(self, kind: str, texts: dict[str, str], now: float) -> None:
         """Exactly these `of` -> text stand for `kind`; every other one of it ends."""

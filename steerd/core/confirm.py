@@ -16,6 +16,7 @@ from steerd.model.vote import Verdict, Vote
 
 __all__ = ["Confirmer"]
 
+
 class Confirmer:
     """Keeps the two limits. Deterministic: tokens follow the times it is given."""
 
@@ -53,9 +54,7 @@ class Confirmer:
             others = tuple(a for a in board.seers(vote.endpoint) if a != agent)
             by_agents.setdefault(others, []).append(vote)
         return [
-            ConfirmNow(
-                tuple(v.endpoint for v in suspects), agents, tuple(v.endpoint for v in suspects if v.paid)
-            )
+            ConfirmNow(tuple(v.endpoint for v in suspects), agents, tuple(v.endpoint for v in suspects if v.paid))
             for agents, suspects in by_agents.items()
             if agents
         ]

@@ -19,7 +19,7 @@ from steerd.model.health import Health
 from steerd.model.plan import Cause, Decision, Drain, Veto
 from steerd.model.route import Desired, Fence, Member, Route
 
-__all__ = ["Planned", "decide", "plan_service", "published", "reason_of", "room_for", "utilization"]
+__all__ = ["Planned", "decide", "plan_service", "published", "reason_of", "reissue", "room_for", "utilization"]
 
 _TINY = 1e-9
 
@@ -77,9 +77,9 @@ def pinned(world: World, service: str) -> dict[str, float]:
     capacity = {e.name: e.capacity for e in world.service(service).endpoints}
     for name in sorted(world.pins):
         pin = world.pins[name]
-        members = world.domains.members(service, pin.name)
+        members = sorted(world.domains.members(service, pin.name))
         total = sum(capacity[e] for e in members)
-        for endpoint in sorted(members):
+        for endpoint in members:
             found[endpoint] = pin.share * capacity[endpoint] / total if total else 0.0
     return found
 
@@ -155,7 +155,8 @@ def decide(world: World, service: str, why: str, now: float) -> Decision | None:
     planned = plan_service(world, service, drains, now)
     before, before_kept = dict(state.shares), dict(state.result.kept) if state.result else {}
     state.result = planned.result
-    state.vetoes.extend(planned.vetoes)
+    state.vetoes = [*(v for v in state.vetoes if v not in state.blocked), *planned.vetoes]
+    state.blocked = planned.vetoes
     _alert_shortfall(world, service, planned.result, drains, now)
     changed = {
         key: desired
@@ -200,6 +201,31 @@ def decide(world: World, service: str, why: str, now: float) -> Decision | None:
     return decision
 
 
+def reissue(world: World, key: str, why: str, now: float) -> None:
+    """Writes what one route is to serve once more, as a decision of this leader: nothing is planned anew. Leader only."""
+    route = world.steer.routes[key]
+    if route.desired is None or route.desired.empty or route.observe_only:
+        return
+    service = route.route.service
+    world.seq += 1
+    routes = {key: route.desired}
+    decision = Decision(
+        epoch=world.epoch,
+        seq=world.seq,
+        at=now,
+        service=service,
+        routes=routes,
+        shares=dict(world.services[service].shares),
+        config_hash=world.fleet.config_hash,
+        plan=plan_hash(routes),
+        why={"text": why, "at": now},
+    )
+    fence = Fence(world.fleet.name, decision.epoch, decision.seq, decision.plan)
+    world.steer.assign(decision, fence, Persist(decision, world.hard_state()), now)
+    data = {"decision": decision.id, "routes": [key], "why": why, "moves": []}
+    world.record("decision", service, why, now, **data)
+
+
 def plan_hash(routes: Mapping[str, Desired]) -> str:
     """Binds a decision to its content: 12 hex digits of the SHA-256 of its routes."""
     text = "\n".join(f"{k}={[(m.target, m.weight, m.values) for m in d.members]}" for k, d in sorted(routes.items()))
@@ -216,9 +242,10 @@ def published(world: World, service: str, result: Result, changed: Mapping[str, 
     desired = changed.get(wide.key) or state.desired
     if desired is None:
         return dict(result.shares)
+    members_of = {t.key: t.endpoints for t in state.route.targets}
     shares: dict[str, float] = {}
     for target, share in realised(desired, state.caps).items():
-        members = next((t.endpoints for t in state.route.targets if t.key == target), ())
+        members = members_of.get(target, ())
         if not members:
             continue  # a target that left the config: on its way out
         planned = {e: result.shares.get(e, 0.0) for e in members}
@@ -249,7 +276,7 @@ def utilization(world: World, service: str, shares: Mapping[str, float]) -> dict
 
 def room_for(world: World, service: str, drain: Drain) -> str | None:
     """The capacity check of a returning domain: why it can not take its next step, or None."""
-    members = world.domains.members(service, drain.name)
+    members = sorted(world.domains.members(service, drain.name))
     others = [d for d in world.drains.of_service(service, world.domains) if d.key != drain.key]
     planned = compute(inputs_for(world, service, others))
     limit = world.fleet.guards.max_utilization
@@ -257,7 +284,11 @@ def room_for(world: World, service: str, drain: Drain) -> str | None:
     if len(down) == len(members):
         return f"every endpoint of {drain.name} is still down"
     load = utilization(world, service, planned.shares)
-    over = {e: u for e in members if (u := load.get(e, 0.0)) > max(1.0, limit) + _TINY}
+    # Overload that stands elsewhere anyhow is no reason to stay out: coming back can only ease it.
+    state = world.services[service]
+    standing = state.result.shares if state.result is not None else state.shares
+    worst_now = max(utilization(world, service, standing).values(), default=0.0)
+    over = {e: u for e in members if (u := load.get(e, 0.0)) > max(1.0, limit, worst_now) + _TINY}
     if over:
         worst = max(over, key=lambda e: over[e])
         return f"{worst} would run at {over[worst]:.0%} of its capacity"
@@ -285,7 +316,7 @@ def _clock(world: World, service: str) -> dict[str, float]:
     """When the endpoints behind the service's newest trouble were first suspected and then agreed to be down."""
     down = [
         s
-        for e in world.domains.members_of_service(service)
+        for e in sorted(world.domains.members_of_service(service))
         if (s := world.board.states[e]).down and s.down_at is not None
     ]
     if not down:

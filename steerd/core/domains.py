@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal
 
 from steerd.model.fleet import Fleet
+from steerd.model.plan import Drain
 
 __all__ = ["Domain", "Domains"]
 
@@ -57,5 +57,8 @@ class Domains:
         """Services that have endpoints in the domain."""
         return tuple(s.name for s in self.fleet.services if (s.name, name) in self._members)
 
-    def zones_of(self, endpoints: Iterable[str]) -> set[str]:
-        return {self.zone_of[e] for e in endpoints}
+    def touches(self, drain: Drain) -> bool:
+        """False when nothing the drain covers is in this fleet any longer."""
+        if drain.service is not None:
+            return bool(self.members(drain.service, drain.name))
+        return bool(self.services_in(drain.name))

@@ -69,7 +69,7 @@ class SelfDoubt:
 
     def score(self, now: float) -> int:
         """0..7 after the clean seconds up to `now`."""
-        clean = floor(now - self._clean_from)
+        clean = floor(now - self._clean_from + 1e-9)  # so that asking twice in one instant gives one answer
         if clean > 0:
             self._score = max(0, self._score - clean)
             self._clean_from += clean

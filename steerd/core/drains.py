@@ -21,6 +21,9 @@ from steerd.model.rules import Ramp
 
 __all__ = ["Drains", "Review", "Want"]
 
+_AGAIN_S = 10.0
+"""How soon a step that something stands in the way of is tried again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Want:
@@ -31,6 +34,7 @@ class Want:
     cause: Cause
     reason: str
     endpoints: frozenset[str]
+    decided: bool
 
 
 @dataclass(slots=True)
@@ -73,11 +77,10 @@ class Drains:
         wants = _wants(review, board, domains)
         for drain in sorted(self.of_service(review.service, domains), key=lambda d: d.key):
             self._advance(drain, wants, review, board, domains, now)
-        review.vetoes.clear()
         for want in sorted(
             wants.values(), key=lambda w: ("region zone endpoint".index(w.kind), w.cause is not Cause.DEAD, w.name)
         ):
-            self._admit(want, review, domains, now)
+            self._admit(want, wants, review, board, domains, now)
 
     # -- drains that exist ----------------------------------------------------------------------------------------------
 
@@ -91,7 +94,8 @@ class Drains:
         now: float,
     ) -> None:
         if drain.automatic and review.frozen is not None:
-            return  # an operator's freeze has no exception: every automatic ramp stands still, clocks included
+            self._stand_still(drain, review, board, domains, now)
+            return  # an operator's freeze has no exception: every automatic ramp stands still
         members = domains.members(review.service, drain.name)
         bad = self._still_bad(drain, wants, members)
         if drain.automatic and bad and self._absorbed(drain, wants, review.service, domains):
@@ -109,6 +113,7 @@ class Drains:
             self._relapse(drain, now)
             return
         if review.everywhere:
+            self._stand_still(drain, review, board, domains, now)
             return  # nothing automatic moves while everything looks bad, restores neither
         well = _well(board, members, drain)
         drain = self._put(ramp.watch(drain, well=well, now=now))
@@ -124,6 +129,8 @@ class Drains:
         self, drain: Drain, review: Review, board: EndpointBoard, domains: Domains, now: float
     ) -> None:
         if drain.phase is not Phase.RESTORING and drain.until is not None and now >= drain.until:
+            if self._no_room(drain, review, now):
+                return
             self._emit(Record("restore", drain.name, f"the drain by {drain.by} expired", now, {"by": "automatic"}))
             self._step(replace(drain, phase=Phase.HELD), review, now)
             return
@@ -156,11 +163,17 @@ class Drains:
             ):
                 continue
             if other.name in wants and members < domains.members(service, other.name):
-                del self.book[drain.key]
+                self.remove(drain.key)
                 return True
         return False
 
+    def _stand_still(self, drain: Drain, review: Review, board: EndpointBoard, domains: Domains, now: float) -> None:
+        """Nothing moves; but a domain that fails meanwhile has to be healthy for `restore_after` anew."""
+        if any(board.states[e].health is Health.DOWN for e in domains.members(review.service, drain.name)):
+            self._put(ramp.watch(drain, well=False, now=now))
+
     def _relapse(self, drain: Drain, now: float) -> None:
+        self._alerts.clear("restore-held", drain.name)
         if drain.phase is Phase.RESTORING or drain.well_since is not None:
             if drain.phase is Phase.RESTORING:
                 self._emit(
@@ -171,12 +184,11 @@ class Drains:
 
     def _step(self, drain: Drain, review: Review, now: float) -> None:
         returning = drain.phase is not Phase.DRAINING
-        if returning and (short := review.room(drain)) is not None:
-            self._alerts.set("restore-held", drain.name, short, now)
-            self._timers.at(now + 10.0, "service", review.service)
+        if returning and self._no_room(drain, review, now):
             return
-        self._alerts.clear("restore-held", drain.name)
         after = ramp.step(drain, review.ramp, now)
+        if not returning and after is not None and after.fraction >= 1.0 and self._last_one(drain, review, now):
+            return
         if after is None:
             self.remove(drain.key)
             self._emit(Record("restored", drain.name, "fully back in service", now, {"service": review.service}))
@@ -189,9 +201,41 @@ class Drains:
         if due is not None:
             self._timers.at(due, "service", review.service)
 
+    def _no_room(self, drain: Drain, review: Review, now: float) -> bool:
+        """The capacity check of a returning domain; asked again every 10 s, with an alert meanwhile."""
+        short = review.room(drain)
+        if short is None:
+            self._alerts.clear("restore-held", drain.name)
+            return False
+        self._alerts.set("restore-held", drain.name, short, now)
+        self._timers.at(now + _AGAIN_S, "service", review.service)
+        return True
+
+    def _last_one(self, drain: Drain, review: Review, now: float) -> bool:
+        """The last step out is asked for again: what else was in service when the drain began may be out by now."""
+        standing = review.standing()
+        members = standing.domains.members(review.service, drain.name)
+        intent = guards.Intent(review.service, drain.name, drain.kind, drain.cause, members, automatic=drain.automatic)
+        veto = guards.check(intent, standing, now)
+        if veto is None:
+            return False
+        review.vetoes.append(veto)
+        self._timers.at(now + _AGAIN_S, "service", review.service)
+        return True
+
     # -- new drains -------------------------------------------------------------------------------------------------------
 
-    def _admit(self, want: Want, review: Review, domains: Domains, now: float) -> None:
+    def _admit(
+        self,
+        want: Want,
+        wants: Mapping[str, Want],
+        review: Review,
+        board: EndpointBoard,
+        domains: Domains,
+        now: float,
+    ) -> None:
+        if not want.decided:
+            return  # down is only held from before: without a quorum now it starts nothing (invariant 5)
         if any(d.name == want.name and d.automatic and d.service == review.service for d in self.book.values()):
             return
         if self._covered(want, review.service, domains):
@@ -200,6 +244,8 @@ class Drains:
         veto = guards.check(intent, review.standing(), now)
         if veto is not None:
             review.vetoes.append(veto)
+            if veto.guard == "never-empty":
+                self._return_early(wants, review, board, domains, now)
             return
         drain = Drain(
             name=want.name,
@@ -223,7 +269,22 @@ class Drains:
         for other in list(self.book.values()):
             narrower = domains.members(review.service, other.name) < want.endpoints
             if other.automatic and other.service == review.service and narrower and other.cause is not Cause.NEW:
-                del self.book[other.key]
+                self.remove(other.key)
+
+    def _return_early(
+        self, wants: Mapping[str, Want], review: Review, board: EndpointBoard, domains: Domains, now: float
+    ) -> None:
+        """All that is left in service is failing: a domain that is healthy again comes back without waiting `restore_after`."""
+        if review.frozen is not None or review.everywhere:
+            return
+        for drain in sorted(self.of_service(review.service, domains), key=lambda d: d.key):
+            members = domains.members(review.service, drain.name)
+            if not drain.automatic or drain.phase is not Phase.HELD or self._still_bad(drain, wants, members):
+                continue
+            if _well(board, members, drain):
+                text = "comes back early: it is healthy, and all that is left in service fails"
+                self._put(ramp.release(drain, review.ramp, now))
+                self._emit(Record("restore", drain.name, text, now, {"by": "automatic", "service": review.service}))
 
     def _covered(self, want: Want, service: str, domains: Domains) -> bool:
         """Already out under a wider drain, automatic or an operator's, that is not on its way back."""
@@ -247,6 +308,7 @@ class Drains:
         """Takes a drain out of the book; its domain is fully in service again as far as this drain goes."""
         drain = self.book.pop(key, None)
         if drain is not None:
+            self._alerts.clear("restore-held", drain.name)
             self._touch(drain.name)
         return drain
 
@@ -261,12 +323,17 @@ def _wants(review: Review, board: EndpointBoard, domains: Domains) -> dict[str, 
             for endpoint in sorted(domains.members_of_service(review.service)):
                 if board.confirmed_dead(endpoint):
                     reason = board.states[endpoint].reason or "dead"
-                    found[endpoint] = Want(endpoint, "endpoint", Cause.DEAD, reason, frozenset({endpoint}))
+                    found[endpoint] = Want(
+                        endpoint, "endpoint", Cause.DEAD, reason, frozenset({endpoint}), decided=True
+                    )
         elif diagnosis.kind in (DiagnosisKind.ENDPOINT, DiagnosisKind.ZONE, DiagnosisKind.REGION):
             members = domains.members(review.service, diagnosis.of)
             cause = Cause.DEAD if diagnosis.dead else Cause.DOWN
             kind: Domain = diagnosis.kind.value  # type: ignore[assignment]  # the three kinds above are the three domains
-            found[diagnosis.of] = Want(diagnosis.of, kind, cause, _reason(board, members, diagnosis), members)
+            down = [board.states[e] for e in members if board.states[e].health is Health.DOWN]
+            decided = sum(s.decided for s in down) * 2 > len(down)
+            reason = _reason(board, members, diagnosis)
+            found[diagnosis.of] = Want(diagnosis.of, kind, cause, reason, members, decided=decided)
     return found
 
 

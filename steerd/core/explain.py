@@ -89,7 +89,7 @@ def _domain(world: World, name: str, kind: str, now: float) -> dict[str, Any]:
         answer["text"].append(line)
         for endpoint in down[:5]:
             answer["text"].append(f"  {endpoint}: {world.board.states[endpoint].reason or 'down'}")
-        answer["health"] = max((answer["health"] or "healthy"), health.word, key=_rank)
+        answer["health"] = max((answer["health"] or health.word), health.word, key=_rank)
         answer["share"] = share if answer["share"] is None else answer["share"] + share
         _moves(world, answer, service, name, now)
     return answer

@@ -20,6 +20,8 @@ from steerd.model.route import Capabilities, Route, Target
 __all__ = ["load_config", "new_endpoint_drain", "refusal", "with_retired"]
 
 _MOST_REMOVED = 0.5
+_ABOUT_ROUTES = frozenset({"drift", "foreign-fence", "route-unreadable", "write-failed"})
+_ABOUT_SERVICES = frozenset({"capacity-short", "global", "overload-accepted", "quorum-lost", "residency-blocked"})
 
 
 def refusal(old: Fleet, new: Fleet) -> str | None:
@@ -49,6 +51,7 @@ def load_config(world: World, event: ConfigLoaded, now: float) -> set[str]:
     known = {
         s: {e.name for e in world.service(s).endpoints} for s in world.services if s in world.fleet.service_by_name
     }
+    out = {s: _drained(world, s) for s in known}
     for service in event.fleet.services:
         if service != world.fleet.service_by_name.get(service.name):
             world.services.setdefault(service.name, ServiceState()).generation += 1
@@ -62,12 +65,13 @@ def load_config(world: World, event: ConfigLoaded, now: float) -> set[str]:
     for name, before in known.items():
         if name not in world.services or not world.services[name].adopted:
             continue
+        let_go = out[name] - _drained(world, name)  # its drained zone was renamed, or it moved to another
         for endpoint in world.service(name).endpoints:
-            if endpoint.name not in before:
+            if endpoint.name not in before or endpoint.name in let_go:
                 world.drains.put(new_endpoint_drain(endpoint.name, name, now))
-    gone = [d for d in world.drains.book.values() if not world.domains.services_in(d.name)]
-    for drain in gone:
+    for drain in [d for d in world.drains.book.values() if not world.domains.touches(d)]:
         world.drains.remove(drain.key)
+    _end_alerts(world)
     changed: set[str] = set()
     for name in sorted(world.board.states):
         changed |= world.board.update(name, now)
@@ -89,6 +93,27 @@ def new_endpoint_drain(name: str, service: str, now: float) -> Drain:
     )  # fmt: skip
 
 
+def _drained(world: World, service: str) -> set[str]:
+    drains = world.drains.of_service(service, world.domains)
+    return {e for d in drains for e in world.domains.members(service, d.name)}
+
+
+def _end_alerts(world: World) -> None:
+    """Alerts about what left the config end with it."""
+    for kind, of in list(world.alerts.active):
+        if kind in _ABOUT_ROUTES:
+            stays = of in world.steer.routes
+        elif kind == "vetoed":
+            stays = of.split("/", 1)[0] in world.services
+        elif kind == "probe-error":
+            agent, _, endpoint = of.partition("/")
+            stays = agent in world.fleet.agent_by_name and endpoint in world.fleet.endpoint_by_name
+        else:
+            stays = kind not in _ABOUT_SERVICES or of in world.services
+        if not stays:
+            world.alerts.clear(kind, of)
+
+
 def _services(world: World) -> None:
     for service in world.fleet.services:
         state = world.services.setdefault(service.name, ServiceState())
@@ -97,8 +122,7 @@ def _services(world: World) -> None:
         world.touch(service.name)
     for name in [n for n in world.services if n not in world.fleet.service_by_name]:
         del world.services[name]
-        for kind in ("quorum-lost", "global", "capacity-short", "overload-accepted"):
-            world.alerts.clear(kind, name)
+        world.diagnoser.services.pop(name, None)
 
 
 def with_retired(route: Route, before: Iterable[Target]) -> Route:
@@ -118,6 +142,12 @@ def with_retired(route: Route, before: Iterable[Target]) -> Route:
     return replace(route, targets=(*route.targets, *retired)) if retired else route
 
 
+def _still_served(state: RouteState) -> list[Target]:
+    """Targets of the last config, and of those retired earlier the ones that are not known to be out yet."""
+    known_out = state.observed is not None and state.phase in ("idle", "synced")
+    return [t for t in state.route.targets if t.endpoints or not known_out or state.served.get(t.key, 0) > 0]
+
+
 def _routes(world: World) -> None:
     """Routes keep their state while provider and name stay; a route that left the config is left as it is served."""
     routes: dict[str, RouteState] = {}
@@ -127,7 +157,11 @@ def _routes(world: World) -> None:
             state = world.steer.routes.get(route.key)
             if state is None:
                 state = RouteState(route, caps)
-            state.route, state.caps = with_retired(route, state.route.targets), caps
-            state.observe_only = world.observing(service.name)
+            state.route, state.caps = with_retired(route, _still_served(state)), caps
+            observed_only, state.observe_only = state.observe_only, world.observing(service.name)
+            if observed_only and not state.observe_only:  # what was decided while observing was never written
+                state.desired = state.wanted = state.decision = None
+            if state.observe_only:
+                state.phase = "idle"
             routes[route.key] = state
     world.steer.routes = routes

@@ -66,13 +66,24 @@ def check(intent: Intent, standing: Standing, now: float) -> Veto | None:
     return None
 
 
-def _rotation(standing: Standing) -> set[str]:
-    return {e for e, s in standing.shares.items() if s > _TINY}
+def _rotation(standing: Standing, service: str) -> set[str]:
+    """Endpoints that carry traffic and go on doing so: a drain that is fully out counts as soon as it is in the book, also
+    when its shares are not published yet."""
+    out: set[str] = set()
+    for drain in standing.drains:
+        if drain.service in (None, service) and drain.phase is Phase.HELD and drain.fraction >= 1.0:
+            out |= standing.domains.members(service, drain.name)
+    return {e for e, s in standing.shares.items() if s > _TINY and e not in out}
+
+
+def _leaving(intent: Intent, standing: Standing) -> set[str]:
+    """What the move takes out of service. Empty when all of it is out already: such a drain is on paper only, and keeps a
+    failed endpoint out while a wider drain around it ends."""
+    return {e for e in intent.endpoints if standing.shares.get(e, 0.0) > _TINY}
 
 
 def _never_empty(intent: Intent, standing: Standing, now: float) -> Veto | None:
-    rotation = _rotation(standing)
-    if rotation and not rotation - intent.endpoints:
+    if _leaving(intent, standing) and not _rotation(standing, intent.service) - intent.endpoints:
         text = f"draining {intent.name} would leave {intent.service} with nothing in service"
         return Veto(intent.service, intent.name, "never-empty", text, now)
     return None
@@ -80,7 +91,7 @@ def _never_empty(intent: Intent, standing: Standing, now: float) -> Veto | None:
 
 def _residency(intent: Intent, standing: Standing, now: float) -> Veto | None:
     for route, regions in sorted(standing.only.items()):
-        inside = {e for e in _rotation(standing) if standing.domains.region_of(e) in regions}
+        inside = {e for e in _rotation(standing, intent.service) if standing.domains.region_of(e) in regions}
         if inside and not inside - intent.endpoints:
             text = f"{route} may only be served from {', '.join(regions)}, where {intent.name} is all that is left"
             return Veto(intent.service, intent.name, "residency", text, now)
@@ -112,8 +123,7 @@ def _everywhere(intent: Intent, standing: Standing, now: float) -> Veto | None:
 
 
 def _floor(intent: Intent, standing: Standing, now: float) -> Veto | None:
-    """Only a move that takes members out can break the floor: one that is out already may be drained on paper."""
-    rotation = _rotation(standing)
+    rotation = _rotation(standing, intent.service)
     leaving = rotation & intent.endpoints
     members = len(standing.shares)
     needed = max(1.0, standing.rules.min_in_rotation * members)
@@ -132,6 +142,8 @@ def out_zones(standing_drains: tuple[Drain, ...]) -> tuple[set[str], set[str]]:
 
 
 def _blast_radius(intent: Intent, standing: Standing, now: float) -> Veto | None:
+    if not _leaving(intent, standing):
+        return None
     rules, domains = standing.rules, standing.domains
     zones, regions = out_zones(standing.drains)
     if intent.kind == "region":
@@ -149,7 +161,7 @@ def _blast_radius(intent: Intent, standing: Standing, now: float) -> Veto | None
 
 
 def _max_ejected(intent: Intent, standing: Standing, now: float) -> Veto | None:
-    if intent.kind != "endpoint":
+    if intent.kind != "endpoint" or not _leaving(intent, standing):
         return None
     active = [d for d in standing.drains if d.service == intent.service and d.phase is not Phase.RESTORING]
     single = {d.name for d in active if d.kind == "endpoint" and d.cause is not Cause.NEW} - {intent.name}

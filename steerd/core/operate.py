@@ -30,11 +30,23 @@ def operate(world: World, command: OperatorCommand, now: float) -> None:
         who = f"{world.leader} leads" if world.leader else "nobody leads"
         world.emit(Answer(command.id, "invalid", f"{world.name} does not lead ({who}): ask the leader"))
         return
+    if command.by == "automatic":
+        world.emit(_invalid(command, "`automatic` is the name of automation itself: give a person's"))
+        return
     answer = _VERBS[command.verb](world, command, now)
     world.emit(answer)
     if answer.result == "ok":
+        _remember_unread(world, command)
         text = f"{command.verb} {command.name}".strip() + (f": {command.reason}" if command.reason else "")
         world.record("operator", command.name or world.fleet.name, text, now, by=command.by, verb=command.verb)
+
+
+def _remember_unread(world: World, command: OperatorCommand) -> None:
+    """A service whose routes are still being read takes what stands for granted; this came after, and is to be written then."""
+    for service in world.domains.services_in(command.name):
+        state = world.services[service]
+        if not state.adopted and state.reason is None:
+            state.reason = ("operator", command.id)
 
 
 def standing_for(world: World, service: str) -> guards.Standing:
@@ -121,6 +133,8 @@ def _drain(world: World, command: OperatorCommand, now: float) -> Answer:
         data = {"preview": preview, "veto": {"guard": veto.guard, "text": veto.text}}
         return Answer(command.id, "vetoed", f"{veto.guard}: {veto.text}", data)
     started = ramp.begin(drain, world.fleet.ramp, now)
+    if known is not None and known.fraction > started.fraction:  # on its way back: it turns round where it is
+        started = replace(started, fraction=known.fraction)
     world.drains.put(started)
     world.record("drain", command.name, command.reason, now, by=command.by, cause="operator")
     text = f"{command.name} is draining: {started.fraction:.0%} at once" + (
@@ -138,7 +152,7 @@ def _restore(world: World, command: OperatorCommand, now: float) -> Answer:
         wider = sorted({d.name for d in world.drains.book.values() if _inside(world, command.name, d.name)})
         hint = f"; {', '.join(wider)} is, and contains it: restore that" if wider else ""
         return _invalid(command, f"{command.name} is not drained{hint}")
-    bad = [d for d in mine if d.automatic and _all_down(world, d)]
+    bad = [d for d in mine if d.automatic and _still_bad(world, d)]
     if bad and not command.force:
         text = f"{command.name} is still down ({bad[0].reason}): it would be drained again at once. Pin it if you know better."
         return Answer(command.id, "vetoed", text, {"veto": {"guard": "health", "text": text}})
@@ -179,6 +193,9 @@ def _pin(world: World, command: OperatorCommand, now: float) -> Answer:
         if command.share <= 0 and not others:
             text = f"never-empty: pinning {command.name} to 0 would leave {service} with nothing in service"
             return Answer(command.id, "vetoed", text, {"veto": {"guard": "never-empty", "text": text}})
+    for service in services:
+        if (clash := _pins_clash(world, service, command.name, command.share)) is not None:
+            return _invalid(command, clash)
     pin = Pin(
         name=command.name, share=command.share, by=command.by, reason=command.reason, since=now, until=now + for_s
     )
@@ -186,6 +203,22 @@ def _pin(world: World, command: OperatorCommand, now: float) -> Answer:
     world.timers.at(pin.until, "pins", "")
     _touch(world, services)
     return Answer(command.id, "ok", f"{command.name} is pinned to {command.share:.1%}", {"until": pin.until})
+
+
+def _pins_clash(world: World, service: str, name: str, share: float) -> str | None:
+    """Why a pin can not hold beside those that stand: two over one endpoint, or more than 100% together."""
+    members = world.domains.members(service, name)
+    total = share
+    for other in sorted(world.pins):
+        if other == name:
+            continue
+        theirs = world.domains.members(service, other)
+        if theirs & members:
+            return f"{other} is pinned already and shares endpoints with {name}: unpin it first"
+        total += world.pins[other].share if theirs else 0.0
+    if total > 1.0 + 1e-9:
+        return f"the pins of {service} would add up to {total:.0%}: unpin one, or pin less"
+    return None
 
 
 def _unpin(world: World, command: OperatorCommand, now: float) -> Answer:
@@ -198,6 +231,8 @@ def _unpin(world: World, command: OperatorCommand, now: float) -> Answer:
 def _freeze(world: World, command: OperatorCommand, now: float) -> Answer:
     if not command.reason:
         return _invalid(command, "a freeze needs a reason: --reason WHY")
+    if command.for_s is not None and not command.for_s > 0:
+        return _invalid(command, "a freeze lasts for some time, or without --for until `steerd unfreeze`")
     until = now + command.for_s if command.for_s is not None else None
     world.freeze = Freeze(by=command.by, reason=command.reason, since=now, until=until)
     if until is not None:
@@ -238,9 +273,15 @@ def _inside(world: World, name: str, outer: str) -> bool:
     )
 
 
-def _all_down(world: World, drain: Drain) -> bool:
-    members = world.domains.members(drain.service or "", drain.name)
-    return bool(members) and all(world.board.states[e].health is Health.DOWN for e in members)
+def _still_bad(world: World, drain: Drain) -> bool:
+    """A diagnosis names the domain, or one around it: what comes back now is drained again in the same breath."""
+    service = drain.service or ""
+    members = world.domains.members(service, drain.name)
+    if not members:
+        return False
+    diagnosis = world.diagnoser.services.get(service)
+    named = (world.domains.members(service, d.of) for d in (diagnosis.current if diagnosis is not None else ()))
+    return any(members <= n for n in named) or all(world.board.states[e].health is Health.DOWN for e in members)
 
 
 _VERBS = {

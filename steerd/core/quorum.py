@@ -299,7 +299,7 @@ class EndpointBoard:
         """Section 6: every voice from outside its zone (all but one, when there are at least 5; at least 3 in all) failed its last
         looks in transport, and the same voices see other endpoints of the service answering."""
         state = self.states[endpoint]
-        if not state.down:
+        if not state.down or not state.decided:
             return False
         outside = [v for v in state.voices if v.zone != state.zone]
         counts = self.answering[state.service]

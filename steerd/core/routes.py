@@ -7,14 +7,14 @@ issued again under the new epoch, so that a change is neither lost nor left half
 
 from __future__ import annotations
 
-from steerd.core.decide import plan_service, published
+from steerd.core.decide import plan_service, published, reissue
 from steerd.core.effects import Persist
 from steerd.core.events import ApplyFinished, LeadershipChanged, RouteObserved, VerifyFinished
 from steerd.core.fleetchange import new_endpoint_drain, with_retired
 from steerd.core.steer import RouteState, adopt
 from steerd.core.world import ServiceState, World
 from steerd.model.health import Health
-from steerd.model.plan import HardState
+from steerd.model.plan import HardState, Phase
 from steerd.model.route import Observed, Target
 
 __all__ = ["applied", "observed", "reconcile", "route_alarm", "start_routes", "verified"]
@@ -33,7 +33,7 @@ def start_routes(world: World, event: LeadershipChanged, now: float) -> None:
         event.epoch, state.epoch + 1 if state.epoch >= event.epoch and event.state is not None else event.epoch
     )
     world.seq = 0
-    world.drains.book = {d.key: d for d in state.drains if world.domains.services_in(d.name)}
+    world.drains.book = {d.key: d for d in state.drains if world.domains.touches(d)}
     world.pins = {p.name: p for p in state.pins}
     world.freeze = state.freeze
     world.last_change = dict(state.last_change)
@@ -45,7 +45,6 @@ def start_routes(world: World, event: LeadershipChanged, now: float) -> None:
         fresh.desired = state.desired.get(key)
         fresh.wanted = fresh.desired
         fresh.rewrite = key in open_routes
-        world.alerts.clear("write-failed", key)
         if fresh.desired is not None:
             gone = [Target(m.target, (), {m.target: m.values}) for m in fresh.desired.members]
             fresh.route = with_retired(fresh.route, gone)
@@ -78,6 +77,8 @@ def observed(world: World, event: RouteObserved, now: float) -> None:
         world.touch(service)
     if state.rewrite:
         return  # it is written anew anyhow: a difference is ours
+    if drifted and state.enforces and state.decision is None and world.leading:
+        reissue(world, event.route, f"{event.route} does not serve what was decided: set back", now)
     if drifted and not state.observe_only and not state.caps.volatile:
         edits = ", ".join(f"{t} at {w}" for t, w in sorted(drifted.items()))
         kept = "set back" if state.route.on_drift == "enforce" else "kept"
@@ -121,7 +122,7 @@ def reconcile(world: World, service: str, now: float) -> None:
         if route.observed is None or route.desired is not None:
             continue
         if any(w > 0 for w in route.observed.weights.values()):
-            _take_over(world, route, now)
+            _take_over(route)
             if state.adopted:
                 state.reason = ("late", route.route.key)
         else:
@@ -136,20 +137,39 @@ def reconcile(world: World, service: str, now: float) -> None:
         state.reason = ("publish", *sorted(r.route.key for r in empty))
 
 
-def _take_over(world: World, route: RouteState, now: float) -> None:
-    """What is served becomes what is desired; targets it does not serve are new, and come in once healthy."""
+def _take_over(route: RouteState) -> None:
+    """What is served becomes what is desired."""
     assert route.observed is not None
     route.desired = route.wanted = adopt(route.route, route.observed)
-    if route.route.scope is not None:
-        return
-    for target in route.route.targets:
-        if route.observed.weights.get(target.key, 0) > 0:
-            continue
-        for endpoint in target.endpoints:
-            if not any(
-                endpoint in world.domains.members(route.route.service, d.name) for d in world.drains.book.values()
-            ):
-                world.drains.put(new_endpoint_drain(endpoint, route.route.service, now))
+
+
+def _hold_unserved(world: World, service: str, now: float) -> None:
+    """At the very start: endpoints that no route over the whole service serves are new, and come in once healthy."""
+    wide = [s for r in world.service(service).routes if (s := world.steer.routes[r.key]).route.scope is None]
+    if any(s.observed is None and s.desired is None for s in wide):
+        return  # what the unread one serves is in service, whatever the others lack
+    addressed = {e for s in wide if s.desired is not None for t in s.route.targets for e in t.endpoints}
+    _hold(world, service, addressed - _served(world, service), now)
+
+
+def _served(world: World, service: str) -> set[str]:
+    """Endpoints that some route over the whole service serves. Such a one is in service: a route that lacks it (a record just
+    added to the config, say) never takes it out of the others."""
+    served: set[str] = set()
+    for route in world.service(service).routes:
+        state = world.steer.routes[route.key]
+        if route.scope is None and state.desired is not None:
+            weights = state.desired.weights
+            served.update(e for t in state.route.targets if weights.get(t.key, 0) > 0 for e in t.endpoints)
+    return served
+
+
+def _hold(world: World, service: str, endpoints: set[str], now: float) -> None:
+    """Keeps these out, unless a drain covers them already, until they are healthy."""
+    drains = world.drains.of_service(service, world.domains)
+    out = {e for d in drains for e in world.domains.members(service, d.name)}
+    for endpoint in sorted(endpoints - out):
+        world.drains.put(new_endpoint_drain(endpoint, service, now))
 
 
 def _ready_to_publish(world: World, service: str, state: ServiceState, now: float) -> bool:
@@ -165,28 +185,30 @@ def _ready_to_publish(world: World, service: str, state: ServiceState, now: floa
         world.timers.at(state.bootstrap_since + _FIRST_PUBLISH_WAIT_S, "service", service)
         return False
     if not state.adopted:
-        for endpoint in members:
-            if endpoint not in good and not any(
-                endpoint in world.domains.members(service, d.name) for d in world.drains.book.values()
-            ):
-                world.drains.put(new_endpoint_drain(endpoint, service, now))
+        _hold(world, service, set(members) - set(good) - _served(world, service), now)
     return True
 
 
 def _adopt(world: World, service: str, state: ServiceState, now: float) -> None:
     state.adopted = True
     known = set(state.shares)
+    members = world.domains.members_of_service(service)
+    if known:
+        _hold(world, service, set(members - known), now)
+    elif any(world.steer.routes[r.key].desired is not None for r in world.service(service).routes):
+        _hold_unserved(world, service, now)
     drains = world.drains.of_service(service, world.domains)
     plan = plan_service(world, service, drains, now)
     state.result = plan.result
-    members = world.domains.members_of_service(service)
-    for endpoint in sorted(members - known) if known else ():
-        if not any(endpoint in world.domains.members(service, d.name) for d in drains):
-            world.drains.put(new_endpoint_drain(endpoint, service, now))
     if known and known != members:
         state.reason = ("config changed while nobody led",)
     served = any(world.steer.routes[r.key].desired is not None for r in world.service(service).routes)
     state.shares = published(world, service, plan.result, {}) if served else dict.fromkeys(sorted(members), 0.0)
+    out = {
+        e for d in drains if d.phase is Phase.HELD and d.fraction >= 1.0 for e in world.domains.members(service, d.name)
+    }
+    if state.reason is None and any(state.shares.get(e, 0.0) > _TINY for e in out):
+        state.reason = ("unfinished",)  # a drain that never became a written decision
 
 
 def applied(world: World, event: ApplyFinished, now: float) -> None:

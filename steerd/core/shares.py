@@ -4,6 +4,8 @@
       -> movers, in order dead, down, gray         each drain takes its fraction of the normal shares of its endpoints away
       -> water-fill over the receivers             first inside the mover's region, then the other regions by preference,
                                                    none above its limit at the current demand
+      -> last resort                               endpoints only partly drained (on their way out or back) take what nobody
+                                                   else can of a domain that goes out altogether
       -> shortfall                                 what fits nowhere: kept where it is, or spread, by the kind of move
 
 Pure arithmetic on fractions 0..1; capacity and demand share one unit of the user's.
@@ -136,6 +138,11 @@ def compute(inputs: Inputs) -> Result:
     receivers = tuple(
         s for s in inputs.slots if s.name not in moved_by and s.name not in inputs.pins and s.effective > 0
     )
+    partly = tuple(
+        s
+        for s in inputs.slots
+        if (m := moved_by.get(s.name)) and m.fraction < 1.0 - _TINY and s.name not in inputs.pins and s.effective > 0
+    )
     kept: dict[str, float] = {}
     overloaded = False
     notes: list[str] = ["demand unknown: the capacity rule is off"] if inputs.demand is None else []
@@ -143,7 +150,8 @@ def compute(inputs: Inputs) -> Result:
         mine = amounts.get(mover.key, {})
         if not mine:
             continue
-        over, left = _move(shares, mine, mover, receivers, inputs)
+        last_resort = partly if mover.fraction >= 1.0 - _TINY else ()
+        over, left = _move(shares, mine, mover, receivers, last_resort, inputs)
         overloaded = overloaded or over
         if left > _TINY:
             _keep(shares, mine, left)
@@ -164,10 +172,16 @@ def _assign(movers: Iterable[Mover]) -> dict[str, Mover]:
 
 
 def _move(
-    shares: dict[str, float], mine: Mapping[str, float], mover: Mover, receivers: tuple[Slot, ...], inputs: Inputs
+    shares: dict[str, float],
+    mine: Mapping[str, float],
+    mover: Mover,
+    receivers: tuple[Slot, ...],
+    last_resort: tuple[Slot, ...],
+    inputs: Inputs,
 ) -> tuple[bool, float]:
     """Places what one mover takes away. Returns (receivers were filled past 100%, what fits nowhere)."""
-    if not receivers:
+    urgent = mover.cause in (Cause.DEAD, Cause.DOWN) or mover.force
+    if not receivers and not last_resort:
         return False, sum(mine.values())
     region_of = {s.name: s.region for s in inputs.slots}
     by_region: dict[str, float] = {}
@@ -177,10 +191,12 @@ def _move(
     for region in sorted(by_region):
         left += _place(shares, by_region[region], region, receivers, inputs, inputs.max_utilization)
     spread = mover.force or (mover.cause is Cause.DEAD and inputs.shortfall == "spread")
-    if left > _TINY and (mover.cause in (Cause.DEAD, Cause.DOWN) or mover.force):
+    if left > _TINY and urgent:
         left = _place(shares, left, "", receivers, inputs, 1.0)
+    if left > _TINY and last_resort:
+        left = _place(shares, left, "", last_resort, inputs, 1.0 if urgent else inputs.max_utilization)
     if left > _TINY and spread:
-        _spread(shares, left, receivers)
+        _spread(shares, left, (*receivers, *last_resort))
         return True, 0.0
     return False, left
 

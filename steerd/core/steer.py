@@ -65,6 +65,11 @@ class RouteState:
         return self.phase in ("applying", "verifying")
 
     @property
+    def enforces(self) -> bool:
+        """A difference is set back rather than kept."""
+        return self.route.on_drift == "enforce" or self.caps.volatile
+
+    @property
     def in_sync(self) -> bool:
         """What is served is what is desired, as last read."""
         return (
@@ -153,6 +158,11 @@ class Steer:
         state.phase = "applying"
         state.attempt += 1
         self._emit(Apply(key, state.decision.id, state.desired, state.fence, state.attempt))
+
+    def halt(self) -> None:
+        """The lead is lost: nothing is sent again, whatever comes back or rings later."""
+        for state in self.routes.values():
+            state.phase, state.decision, state.fence, state.wait_for = "idle", None, None, frozenset()
 
     def _narrowed(self, state: RouteState) -> bool:
         ids = state.decision.id if state.decision else ""
@@ -244,9 +254,10 @@ class Steer:
         if not drifted:
             state.held = {}
             return {}
-        if state.route.on_drift == "enforce" or state.caps.volatile:
-            state.phase, state.next_at, state.attempt = "pending", now, 0
-            self.pump(key, now)
+        if state.enforces:
+            if state.decision is not None:  # else there is nothing of ours to write again: `routes` decides it anew
+                state.phase, state.next_at, state.attempt = "pending", now, 0
+                self.pump(key, now)
         elif not state.observe_only and not state.rewrite:
             state.held = dict(drifted)
         return drifted

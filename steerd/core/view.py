@@ -192,7 +192,7 @@ def _route(world: World, state: RouteState) -> dict[str, Any]:
 
 
 def preview(world: World, now: float) -> dict[str, Any]:
-    """`steerd plan`: what would be written now if every drain went all the way it is meant to, route by route, with vetoes."""
+    """`steerd plan`: what would be written now, with every drain as far as it has come, route by route, with vetoes."""
     services: dict[str, Any] = {}
     for spec in world.fleet.services:
         drains = world.drains.of_service(spec.name, world.domains)

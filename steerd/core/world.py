@@ -28,7 +28,9 @@ class ServiceState:
     """What is remembered of one service's plan.
 
     `reason` is the fingerprint of everything that may change a plan (drains, pins, config): a plan is computed again only when
-    it changes, so that nothing is reshuffled without a reason. `generation` counts the configs of this service. `adopted` tells that routes' state was taken over or published once.
+    it changes, so that nothing is reshuffled without a reason. `generation` counts the configs of this service. `adopted` tells
+    that routes' state was taken over or published once.
+    `blocked` are the routes the last plan could not be written to.
     """
 
     shares: dict[str, float] = field(default_factory=dict)
@@ -38,6 +40,7 @@ class ServiceState:
     adopted: bool = False
     demand: float | None = None
     vetoes: list[Veto] = field(default_factory=list)
+    blocked: tuple[Veto, ...] = ()
     last: Decision | None = None
     bootstrap_since: float | None = None
     undecided_since: float | None = None
@@ -99,7 +102,9 @@ class World:
     def hard_state(self) -> HardState:
         """What must survive a restart, as of now."""
         desired: dict[str, Desired] = {
-            k: d for k, s in self.steer.routes.items() if (d := s.wanted or s.desired) is not None
+            k: d
+            for k, s in self.steer.routes.items()
+            if not s.observe_only and (d := s.wanted or s.desired) is not None
         }
         return HardState(
             drains=tuple(self.drains.book[k] for k in sorted(self.drains.book)),

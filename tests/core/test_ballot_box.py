@@ -260,3 +260,11 @@ def test_a_coordinator_that_hears_everything_knows_what_the_agent_thinks(moves: 
                 own.transport,
                 own.errors,
             )
+
+
+def test_an_agent_whose_clock_was_set_back_starts_above_what_is_known_of_it() -> None:
+    box = BallotBox("a1", 100)
+    assert not box.outrank(99)
+    assert not box.outrank(100)  # that is us, coming back
+    assert box.outrank(500)
+    assert box.full(0.0).incarnation == 501

@@ -543,8 +543,10 @@ def test_state_survives_as_plain_data() -> None:
     assert bench.state.desired["dns/chat.test"].weights["eua-1"] == 0
 
 
-@pytest.mark.parametrize(("layer", "paid"), [(Layer.LIVENESS, ()), (Layer.USER_PATH, ("usa-1",)), (Layer.CORRECTNESS, ("usa-1",))])
+@pytest.mark.parametrize(
+    ("layer", "paid"), [(Layer.LIVENESS, ()), (Layer.USER_PATH, ("usa-1",)), (Layer.CORRECTNESS, ("usa-1",))]
+)
 def test_checks_that_cost_tokens_are_confirmed_only_where_they_failed(layer: Layer, paid: tuple[str, ...]) -> None:
     bench = warm(Bench(make_fleet()))
-    bench.say("probe-eua", HEALTHY, ["usa-1"], suspect=True, layer=layer)
+    bench.say("probe-eua", HEALTHY, ["usa-1"], suspect=True, layer=layer, paid=bool(paid))
     assert [c.paid for c in bench.confirms()] == [paid]

@@ -36,8 +36,8 @@ def vote(endpoint: str, verdict: Verdict, sequence: int = 1, **kwargs: Any) -> V
 @pytest.mark.parametrize(
     ("count", "total", "down", "up"),
     [(0, 3, False, True), (1, 3, False, True), (2, 3, True, False), (3, 3, True, False), (2, 4, False, False), (3, 4, True, False),
-     (3, 5, False, False), (4, 5, True, False), (4, 6, True, False), (4, 7, False, False), (5, 7, True, False), (2, 9, False, False),
-     (6, 9, True, False), (2, 10, False, True)],
+     (3, 5, False, False), (4, 5, True, False), (4, 6, True, False), (4, 7, False, False), (5, 7, True, False),
+     (2, 9, False, False), (6, 9, True, False), (2, 10, False, True)],
 )  # fmt: skip
 def test_thresholds(count: int, total: int, down: bool, up: bool) -> None:
     assert reaches(count, 2, total, Quorum()) is down

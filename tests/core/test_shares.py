@@ -28,10 +28,10 @@ def inputs(draw: st.DrawFn) -> Inputs:
     )
     members = []
     for zone in zones:
-        for n in range(draw(st.integers(1, 3))):
-            members.append(
-                Slot(f"{zone}-{n}", zone, zone[:2], draw(st.floats(1, 1000)), draw(st.sampled_from([1.0, 1.0, 0.5])))
-            )
+        members.extend(
+            Slot(f"{zone}-{n}", zone, zone[:2], draw(st.floats(1, 1000)), draw(st.sampled_from([1.0, 1.0, 0.5])))
+            for n in range(draw(st.integers(1, 3)))
+        )
     names = [s.name for s in members]
     movers = []
     for i in range(draw(st.integers(0, 3))):
