@@ -177,7 +177,7 @@ def test_agent_and_coordinator_apart(world):
         until_sync(lambda: world.status().get("agents", {}).get("here", {}).get("state") == "voting", 20)
         assert world.get("/readyz", listen) == (200, "heard by main\n")
         assert world.get("/livez", listen) == (200, "ok\n")
-        assert "steerd_check_duration" in world.get("/metrics", listen)[1]
+        until_sync(lambda: "steerd_check_duration" in world.get("/metrics", listen)[1], 20)  # once a look has ended
         assert world.get("/v1/status", listen)[0] == 404
         agent.send_signal(signal.SIGINT)
         assert agent.wait(10) == 0
