@@ -104,6 +104,8 @@ def sample_of(due: Due, outcome: Outcome, *, at: float, tokens: int = 0) -> Samp
         late_s=max(0.0, at - due.intended),
         duration_s=outcome.duration_s,
         counts_as=due.counts_as,
+        confirm=due.confirm,
+        unpaid=outcome.status.value == "FAIL" and outcome.transport and outcome.stages.connect_s is None,
         host_error=outcome.host_error,
         version=outcome.version,
         readings=readings,

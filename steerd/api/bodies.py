@@ -31,6 +31,7 @@ class DrainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     for_s: Seconds | None = None
     now: bool = False
     force: bool = False
+    accept_data_loss: bool = False
 
 
 class PinBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

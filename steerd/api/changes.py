@@ -35,14 +35,15 @@ async def drain(request: web.Request) -> web.Response:
         for_s=asked.for_s,
         now=asked.now,
         force=asked.force,
+        accept_data_loss=asked.accept_data_loss,
     )
 
 
 async def restore(request: web.Request) -> web.Response:
     """End a drain."""
     by = request.app[AUTH].operator(request).name
-    now, force = flag_of(request, "now"), flag_of(request, "force")
-    return await _command(request, by, "restore", name=request.match_info["name"], now=now, force=force)
+    flags = {name: flag_of(request, name) for name in ("now", "force", "accept_data_loss")}
+    return await _command(request, by, "restore", name=request.match_info["name"], **flags)
 
 
 async def pin(request: web.Request) -> web.Response:

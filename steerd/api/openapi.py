@@ -143,10 +143,11 @@ def _changes() -> dict[str, Any]:
     flag = {"type": "boolean", "default": False}
     now = _query("now", "at once instead of in steps", flag)
     force = _query("force", "also what is still down", flag)
+    loss = _query("accept_data_loss", "also a region whose data is behind", flag)
     return {
         "/v1/drains": {"post": _op("Drain a domain", *common, schema="Answer", takes="DrainBody")},
         "/v1/drains/{name}": {
-            "delete": _op("End a drain", 400, *bare, schema="Answer") | {"parameters": [_NAME, now, force]}
+            "delete": _op("End a drain", 400, *bare, schema="Answer") | {"parameters": [_NAME, now, force, loss]}
         },
         "/v1/pins": {"post": _op("Pin a share", *common, schema="Answer", takes="PinBody")},
         "/v1/pins/{name}": {"delete": _op("End a pin", *bare, schema="Answer") | {"parameters": [_NAME]}},

@@ -30,6 +30,7 @@ from steerd.config.reload import ConfigWatcher
 from steerd.config.support import unbuilt
 from steerd.coordinator.clock import SystemClock
 from steerd.coordinator.coordinator import Coordinator
+from steerd.coordinator.hooks import SystemHooks
 from steerd.model.fleet import Fleet
 from steerd.providers.base import Misconfigured
 from steerd.stores.base import StoreError
@@ -167,6 +168,7 @@ class Daemon:
             clock=SystemClock(),
             observer=CoordinatorTelemetry(meters, told, self._service_of, self._telemetry.traces),
             ring=ring_of(self._fleet, name),
+            hooks=SystemHooks(resolve),
         )
         mine = next(c for c in self._fleet.coordinators if c.name == name)
         auth = Auth(lambda: self._fleet, resolve)

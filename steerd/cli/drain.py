@@ -15,10 +15,23 @@ from steerd.cli.options import as_json, connected
 @for_option("4h, at most 72h")
 @click.option("--now", is_flag=True, help="In one step instead of a ramp; guards still hold.")
 @click.option("--force", is_flag=True, help="Pass every guard except never-empty and residency.")
+@click.option(
+    "--accept-data-loss",
+    is_flag=True,
+    help="Although the data of the region that takes over is behind, or nobody knows.",
+)
 @as_json
 @connected
 def command(
-    client: Client, name: str, *, reason: str, for_s: float | None, now: bool, force: bool, as_json: bool
+    client: Client,
+    name: str,
+    *,
+    reason: str,
+    for_s: float | None,
+    now: bool,
+    force: bool,
+    accept_data_loss: bool,
+    as_json: bool,
 ) -> None:
     """Drain an endpoint, zone or region, and show who receives its traffic.
 
@@ -28,6 +41,9 @@ def command(
     Examples:
       steerd drain eu-west-1a --reason "kernel update" --for 1h
       steerd drain chat-euw1a-1 --reason "bad answers" --now
+      steerd drain eu-west-1 --reason "region lost" --now --accept-data-loss
     """
     body = {"name": name, "reason": reason, "for_s": for_s, "now": now, "force": force}
+    if accept_data_loss:
+        body["accept_data_loss"] = True
     send(client, "POST", path("drains"), body, as_json=as_json)

@@ -13,9 +13,10 @@ from steerd.cli.options import as_json, connected
 @click.argument("name")
 @click.option("--now", is_flag=True, help="In one step instead of the restore ramp.")
 @click.option("--force", is_flag=True, help="Even what is still down.")
+@click.option("--accept-data-loss", is_flag=True, help="Although its data is behind, or nobody knows.")
 @as_json
 @connected
-def command(client: Client, name: str, *, now: bool, force: bool, as_json: bool) -> None:
+def command(client: Client, name: str, *, now: bool, force: bool, accept_data_loss: bool, as_json: bool) -> None:
     """Bring a drained endpoint, zone or region back, in the steps of the restore ramp.
 
     Exits 3 when it is vetoed, because it is still down.
@@ -25,5 +26,6 @@ def command(client: Client, name: str, *, now: bool, force: bool, as_json: bool)
       steerd restore eu-west-1a
       steerd restore chat-euw1a-1 --now
     """
-    flags = "&".join(flag for flag, on in (("now=true", now), ("force=true", force)) if on)
+    asked = {"now": now, "force": force, "accept_data_loss": accept_data_loss}
+    flags = "&".join(f"{flag}=true" for flag, on in asked.items() if on)
     send(client, "DELETE", path("drains", name) + (f"?{flags}" if flags else ""), as_json=as_json)

@@ -10,7 +10,6 @@ from steerd.config.checks import dropped
 from steerd.config.topology import is_loopback
 from steerd.config.units import format_duration
 from steerd.model.fleet import Fleet
-from steerd.model.rules import Damping, Gray, Guards
 
 __all__ = ["warnings"]
 
@@ -121,22 +120,9 @@ def _not_in_force(fleet: Fleet) -> Iterator[str]:
     """Settings that this build reads and does not heed, although whoever wrote them counts on them. Take a line out when
     its rule is built.
     """
-    normal = Guards()
-    unheeded = {
-        "gray": fleet.gray != Gray(),
-        "damping": fleet.damping != Damping(),
-        "guards.max_removed": (fleet.guards.max_removed_share, fleet.guards.max_removed_per_s)
-        != (normal.max_removed_share, normal.max_removed_per_s),
-        "guards.dwell": fleet.guards.dwell_s != normal.dwell_s,
-        "guards.repeat_block": fleet.guards.repeat_block_s != normal.repeat_block_s,
-    }
-    for place in (place for place, used in unheeded.items() if used):
-        yield f"{place} is not in force: its rule is not built yet"
     if fleet.alerts:
         yield "alerts are not sent anywhere yet: watch `steerd status` (exit 1 when something is not well) or `steerd history`"
     for service in fleet.services:
-        if service.routing.failback == "manual":
-            yield f"service {service.name}: `failback: manual` is not built yet: a region that is well again comes back by itself"
         budgeted = [c.name for c in service.checks if c.settings.get("budget") is not None]
         if budgeted:
             yield f"service {service.name}: the budget of {', '.join(budgeted)} is not in force yet: only `interval` limits tokens"

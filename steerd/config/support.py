@@ -31,18 +31,13 @@ class _Feature:
 _FEATURES = (
     _Feature(
         ("coordinator",),
-        "`mode: active-passive` is not built yet: use active-active",
-        lambda f: (f"services.{s.name}.routing" for s in f.services if s.routing.mode == "active-passive"),
-    ),
-    _Feature(
-        ("coordinator",),
-        "activation steps are not built yet: remove `activate`",
-        lambda f: (f"services.{s.name}.activate" for s in f.services if s.activate),
-    ),
-    _Feature(
-        ("coordinator",),
-        "fallback services are not built yet: remove `fallback`",
-        lambda f: (f"services.{s.name}.fallback" for s in f.services if s.fallback),
+        "`scale` by autoscaling or kubernetes is not built yet: use `webhook` or `command`",
+        lambda f: (
+            f"services.{s.name}.activate.{region}"
+            for s in f.services
+            for region, steps in s.activate.items()
+            if any(step.get("scale", {}).keys() & {"autoscaling", "kubernetes"} for step in steps)
+        ),
     ),
     _Feature(
         ("coordinator",),
@@ -50,16 +45,6 @@ _FEATURES = (
         lambda f: (
             f"services.{s.name}.fallback" for s in f.services if s.fallback and s.fallback not in f.service_by_name
         ),
-    ),
-    _Feature(
-        ("coordinator",),
-        "demand from Prometheus or progress is not built yet: give a number, or remove `demand`",
-        lambda f: (f"services.{s.name}.demand" for s in f.services if s.demand and s.demand.value is None),
-    ),
-    _Feature(
-        ("coordinator",),
-        "the data gate is not built yet: a `stateful` dependency would not hold a takeover back; remove `stateful`",
-        lambda f: (f"dependencies.{d.name}.stateful" for d in f.dependencies if d.stateful),
     ),
     _Feature(
         ("agent",),

@@ -11,21 +11,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 
 from steerd.coordinator.alarms import Alarms
-from steerd.coordinator.calls import Calls
+from steerd.coordinator.blind import Blindness
+from steerd.coordinator.calls import CallRules, Calls
 from steerd.coordinator.clock import Clock
 from steerd.coordinator.commands import Commands
 from steerd.coordinator.connections import Connections
+from steerd.coordinator.demand import Ask, Demands, ask_prometheus
+from steerd.coordinator.deputy import Deputy
 from steerd.coordinator.executor import Executor
-from steerd.coordinator.face import first_of, in_service, note_of, restart_needed
+from steerd.coordinator.face import first_of, leader_hint, note_of, restart_needed
 from steerd.coordinator.feed import Feed
+from steerd.coordinator.following import Following
+from steerd.coordinator.hooks import HookRunner, Hooks, NoHooks
 from steerd.coordinator.inbox import Inbox
 from steerd.coordinator.journal import Journal
 from steerd.coordinator.leadership import Leadership
@@ -34,7 +38,9 @@ from steerd.coordinator.observer import CoordinatorObserver, NullObserver
 from steerd.coordinator.outbox import Outbox
 from steerd.coordinator.pipeline import Pipeline
 from steerd.coordinator.reads import Reads
+from steerd.coordinator.remote import Remote
 from steerd.coordinator.ring import Ring
+from steerd.coordinator.shown import Shown
 from steerd.coordinator.takeover import Takeover
 from steerd.core.effects import Alert, Answer, ConfirmNow, Effect, Persist, Record, RunHook
 from steerd.core.engine import Engine
@@ -42,11 +48,12 @@ from steerd.core.events import (
     AgentLost,
     BallotReceived,
     ConfigLoaded,
+    DemandObserved,
     Event,
-    HookFinished,
     LeadershipChanged,
     OperatorCommand,
     RouteObserved,
+    StateFollowed,
     Tick,
 )
 from steerd.core.fleetchange import refusal
@@ -68,7 +75,7 @@ BATCH = 8
 """Events in a row before other tasks get their turn."""
 
 
-class Coordinator:
+class Coordinator(Shown):
     """One coordinator of `fleet`, called `name`. `run` it, then use the rest from the same event loop.
 
     `config_problem` is for the daemon to set while the newest config file is bad: it is shown in `status`.
@@ -84,6 +91,8 @@ class Coordinator:
         clock: Clock,
         observer: CoordinatorObserver | None = None,
         ring: Ring | None = None,
+        hooks: HookRunner | None = None,
+        ask: Ask = ask_prometheus,
     ) -> None:
         self.name = name
         self.config_problem: str | None = None
@@ -102,6 +111,11 @@ class Coordinator:
         self._outbox = Outbox(self._journal, clock, self._in_flight)
         self._connections = Connections(providers, clock, self._provider_opened)
         calls = Calls(self._connections.get, self._lease_remaining, clock)
+        fleet_now = lambda: self._fleet  # noqa: E731  the config in force, for the parts beside
+        self._remote = Remote(
+            name, self._journal, clock, fleet_now, lambda: self._lead.leading, self._inbox.post, self._outbox.receipt
+        )
+        self._deputy = Deputy(name, self._journal, self._connections.get, clock, fleet_now, self._follows)
         self._executor = Executor(
             calls,
             clock,
@@ -109,10 +123,16 @@ class Coordinator:
             receipt=self._outbox.receipt,
             persisted=self._journal.persisted,
             observer=self._observer,
+            remote=self._remote,
         )
         self._reads = Reads(clock, self._executor.read, self._may_read)
         self._commands = Commands(self._inbox.post)
+        self._hooks = Hooks(hooks or NoHooks(), clock, self._inbox.post)
+        self._following = Following(self._journal, clock, follows=self._follows, tell=self._inbox.post)
+        settled = lambda: self._executor.settle(CallRules().call_s)  # noqa: E731  waited for before the lead is let go
+        self._blindness = Blindness(self._leadership, clock, self._engine.hears_quorum, fleet_now, settled)
         self._alarms = Alarms(self._tell)
+        self._demands = Demands(clock, self._inbox.post, self._alarms, ask)
         self._pipeline = Pipeline(
             self._journal,
             self._executor,
@@ -144,9 +164,11 @@ class Coordinator:
             self._configure()
             async with asyncio.TaskGroup() as group:
                 self._executor.start(group)
+                self._hooks.start(group)
                 self._running = True
                 parts = (self._work, self._pipeline.run, self._outbox.run, self._reads.run, self._takeover.run)
-                tasks = [group.create_task(part()) for part in parts]
+                beside = (self._following, self._blindness, self._demands, self._remote, self._deputy)
+                tasks = [group.create_task(part()) for part in (*parts, *(b.run for b in beside))]
                 await self._connections.open(group, OPEN_WITHIN_S)
                 tasks.append(group.create_task(self._leadership.run()))
                 await stop.wait()
@@ -155,6 +177,7 @@ class Coordinator:
                     task.cancel()
                 await self._connections.close()
                 self._executor.cancel()
+                self._hooks.cancel()
         except BaseExceptionGroup as failed:
             raise first_of(failed) from failed
         finally:
@@ -206,6 +229,9 @@ class Coordinator:
         if isinstance(event, LeadershipChanged):
             self._lead = event
             self._state = event.state if event.leading else None
+            self._hooks.cancel()
+        elif isinstance(event, StateFollowed):
+            self._state = event.state
         if self._ring is not None:
             self._ring.append(event, now, self._opening)
         began = self._clock.loop_time()
@@ -228,8 +254,7 @@ class Coordinator:
         elif isinstance(effect, Persist):
             self._state = effect.state
         elif isinstance(effect, RunHook):
-            text = "this version of steerd runs no activation steps"
-            self._inbox.post(HookFinished(effect.service, effect.region, effect.step, False, text))
+            self._hooks.submit(effect)
 
     def _tell(self, effect: Record | Alert, now: float) -> None:
         note = note_of(effect, now)
@@ -251,6 +276,7 @@ class Coordinator:
         self._reads.set_routes(routes)
 
     def _configure(self) -> None:
+        self._demands.configure(self._fleet)
         self._links.configure(self._fleet.agent_by_name, len(self._fleet.endpoint_by_name))
         self._alarms.keep("agent-cut-off", self._fleet.agent_by_name, self._clock.now())
 
@@ -258,9 +284,6 @@ class Coordinator:
         return {name: provider.capabilities for name, provider in self._providers.items()}
 
     # -- the lead -------------------------------------------------------------------------------------------------
-
-    def _lease_remaining(self) -> float:
-        return self._leadership.lease_remaining(self._clock.now())
 
     def _lead_moved(self) -> None:
         self._takeover.moved()
@@ -275,6 +298,9 @@ class Coordinator:
             self._reads.soon(self._fleet.route_by_key)
         if event.leading or self._lead.leading:
             self._observer.on_leader(event.leading, event.epoch)
+
+    def _follows(self) -> bool:
+        return not self._lead.leading and self._leadership.token is None
 
     def _may_read(self) -> bool:
         return self._lead.leading and self._lease_remaining() > 0
@@ -295,17 +321,25 @@ class Coordinator:
         """A frame of its authenticated agent. One beyond its allowance ends the agent's stream, with an alert."""
         if not self._running or frame.agent not in self._fleet.agent_by_name:
             return
-        why = self._links.accept(frame, self._clock.now())
+        now = self._clock.now()
+        why = self._links.accept(frame, now)
         if why is None and not self._inbox.offer(BallotReceived(frame)):
             why = "more than this coordinator can keep up with"
             self._links.end(frame.agent, why)
-        if why is None:
-            self._alarms.clear("agent-cut-off", frame.agent, self._clock.now())
-        elif why:
-            action = "look at that agent: it is broken, or not an agent of ours"
-            self._alarms.set("agent-cut-off", frame.agent, f"{frame.agent} sent {why}", action, self._clock.now())
+        if why != "":
+            text = f"{frame.agent} sent {why}" if why is not None else None
+            self._alarms.say("agent-cut-off", frame.agent, text, "look at that agent: it is broken, or not ours", now)
+
+    def observe_demand(self, service: str, value: float | None) -> None:
+        """The demand of `service` as measured elsewhere, in the unit of its capacities; None when it is not known."""
+        self._inbox.post(DemandObserved(service, value))
 
     # -- operators and readers --------------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine:
+        """The core at work, to be read by whoever rehearses or watches it; only this coordinator steps it."""
+        return self._engine
 
     @property
     def fleet(self) -> Fleet:
@@ -316,7 +350,8 @@ class Coordinator:
         """Carry out an operator's command. `result`: ok, vetoed, invalid, not-leading, or not-persisted."""
         if not self._lead.leading or not self._running:
             known, told = self._leadership.follows()
-            return Answer(command.id, "not-leading", f"{self.name} does not lead: {told}{': ask there' * known}")
+            text, data = leader_hint(self._fleet, self.name, self._leadership.holder if known else None, told)
+            return Answer(command.id, "not-leading", text, data)
         return await self._commands.ask(command)
 
     def reload(
@@ -346,52 +381,6 @@ class Coordinator:
         self._inbox.post(ConfigLoaded(fleet, self._capabilities(), accepted))
         log.info("config %s is in force", fleet.config_hash)
         return None
-
-    def status(self) -> dict[str, Any]:
-        """The fleet at a glance (interfaces.md), with what only this process knows."""
-        told = self._engine.status(self._clock.now())
-        ready, why = self.ready()
-        told["alerts"] = sorted([*told["alerts"], *self._alarms.rows()], key=lambda a: (a["kind"], a["of"]))
-        told["coordinator"] = {
-            "name": self.name,
-            "leading": self._lead.leading,
-            "lease_s": round(self._lease_remaining(), 1),
-            "ready": ready,
-            "why": why,
-            "store": self._leadership.problem,
-            "config_problem": self.config_problem,
-            "history_waiting": self._outbox.waiting,
-            "history_lost": self._outbox.lost,
-            "recording": self._ring.problem if self._ring is not None else None,
-        }
-        told["providers"] = self._connections.status()
-        return told
-
-    def explain(self, name: str) -> dict[str, Any]:
-        """Why `name` stands as it does. Raises KeyError for a name the fleet does not know."""
-        return self._engine.explain(name, self._clock.now())
-
-    def plan(self) -> dict[str, Any]:
-        """What would be written now."""
-        return self._engine.preview(self._clock.now())
-
-    async def history(self, since: float | None, limit: int) -> list[dict[str, Any]]:
-        """The newest `limit` lines no older than `since` (seconds of the Unix epoch), newest last. Raises `StoreError`."""
-        return (await self._journal.history(since, limit))[::-1]
-
-    def subscribe(self) -> AsyncIterator[dict[str, Any]]:
-        """What happens from now on: {kind, of, text, at, data}. A reader that is too slow is told how many it lost."""
-        return self._feed.subscribe()
-
-    def ready(self) -> tuple[bool, str]:
-        """Whether this coordinator does its work: it leads, or it knows who does. With the reason."""
-        if not self._running:
-            return False, "not running"
-        return (True, f"{self.name} leads") if self._lead.leading else self._leadership.follows()
-
-    def beacon(self, name: str) -> bool | None:
-        """Whether `name` should carry traffic; None for a name that cannot."""
-        return in_service(self._fleet, self._state, name)
 
     # -- troubles of the process ------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from steerd.coordinator.calls import Calls
 from steerd.coordinator.clock import Clock
 from steerd.coordinator.journal import Receipt
 from steerd.coordinator.observer import CoordinatorObserver
+from steerd.coordinator.remote import Remote
 from steerd.core.effects import Apply, Verify
 from steerd.core.events import ApplyFinished, Event, VerifyFinished
 from steerd.model.route import Route
@@ -42,6 +43,7 @@ class Executor:
         receipt: Callable[[Receipt], None],
         persisted: Callable[[str], bool],
         observer: CoordinatorObserver,
+        remote: Remote | None = None,
     ) -> None:
         self._calls = calls
         self._clock = clock
@@ -49,6 +51,7 @@ class Executor:
         self._receipt = receipt
         self._persisted = persisted
         self._observer = observer
+        self._remote = remote
         self._routes: dict[str, Route] = {}
         self._jobs: dict[str, deque[Job]] = {}
         self._running: dict[str, Job] = {}
@@ -75,12 +78,17 @@ class Executor:
         if effect.route not in self._routes:
             self._answer_gone(effect)
             return
+        if self._remote is not None and self._remote.elsewhere(effect.route) is not None:
+            self._remote.submit(effect)
+            return
         self._queue(effect.route, effect)
 
     def read(self, route: str) -> bool:
         """Queue a read unless work on this route is on its way, which reads it anyway. True when queued."""
         if route not in self._routes or route in self._workers:
             return False
+        if self._remote is not None and self._remote.elsewhere(route) is not None:
+            return self._remote.read(route)
         self._queue(route, None)
         return True
 

@@ -11,7 +11,7 @@ from steerd.model.fleet import Fleet
 from steerd.model.plan import Alert as AlertFact
 from steerd.model.plan import HardState
 
-__all__ = ["alert_row", "first_of", "in_service", "note_of", "restart_needed"]
+__all__ = ["alert_row", "first_of", "in_service", "leader_hint", "note_of", "restart_needed"]
 
 
 def note_of(effect: Record | Alert, now: float) -> Note:
@@ -61,3 +61,11 @@ def first_of(failed: BaseException) -> BaseException:
     while isinstance(failed, BaseExceptionGroup):
         failed = failed.exceptions[0]
     return failed
+
+
+def leader_hint(fleet: Fleet, name: str, holder: str | None, told: str) -> tuple[str, dict[str, Any]]:
+    """What a coordinator that does not lead answers an operator: who does, and where."""
+    leader = next((c for c in fleet.coordinators if c.name == holder), None)
+    if leader is None:
+        return f"{name} does not lead: {told}{': ask there' * (holder is not None)}", {"leader": holder, "url": None}
+    return f"{name} does not lead: {told}, at {leader.url}: ask there", {"leader": leader.name, "url": leader.url}

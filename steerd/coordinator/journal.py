@@ -6,6 +6,7 @@ Keys, all under `/{fleet}/`:
     decisions/{epoch:016}.{seq:016}       one persisted decision
     receipts/{epoch:016}.{seq:016}/{route}  a provider took it; again when every authoritative place serves it
     history/{n:016}                       what happened, numbered
+    executed/{route}                      what became of a route that another coordinator carries out (deputy.py)
 
 Every write compares the leader key's create revision in the same transaction, so that nothing an earlier leader still
 sends can land after it lost the lead.
@@ -201,6 +202,42 @@ class Journal:
                 break
             after = page[-1].key
         return found
+
+    async def state_mark(self) -> int | None:
+        """A number that changes with the head of the stored state; None when there is none. Raises `StoreError`."""
+        head = await self._call("follow", self._store.get(f"{self._root}state"))
+        return head.mod_revision if head is not None else None
+
+    async def read_state(self) -> HardState | None:
+        """The stored hard state, for whoever does not lead. Raises `StoreError` or `msgspec.MsgspecError`."""
+        cut = len(self._root) + len("state")
+        stored = {e.key[cut:]: e.value for e in await self._call("follow", self._pages(f"{self._root}state"))}
+        return hardstate.join(stored)
+
+    async def leader_token(self) -> int | None:
+        """The leader key's create revision, whoever leads; None when nobody does. Raises `StoreError`."""
+        entry = await self._call("deputy", self._store.get(f"{self._root}leader"), 2.0)
+        return entry.create_revision if entry is not None else None
+
+    async def decisions_after(self, after: str) -> tuple[str, list[Decision]]:
+        """Decisions stored behind the key `after` ("" for all), oldest first, and the key to go on from. Raises `StoreError`."""
+        found: list[Decision] = []
+        prefix = f"{self._root}decisions/"
+        while page := await self._call("deputy", self._store.range(prefix, limit=PAGE, after=after)):
+            found += [msgspec.json.decode(entry.value, type=Decision) for entry in page]
+            after = page[-1].key
+        return after, found
+
+    async def report(self, token: int, route: str, value: bytes) -> bool:
+        """Store what became of a route for the leader of `token`; False when it leads no more. Raises `StoreError`."""
+        fence = Compare(f"{self._root}leader", create_revision=token)
+        put = Put(f"{self._root}executed/{route}", value)
+        return (await self._call("deputy", self._store.txn((fence,), (put,)))).ok
+
+    async def reports(self) -> dict[str, bytes]:
+        """Route -> what another coordinator last reported of it. Raises `StoreError`."""
+        cut = len(self._root) + len("executed/")
+        return {e.key[cut:]: e.value for e in await self._call("deputy", self._pages(f"{self._root}executed/"))}
 
     async def _write(self, ops: tuple[Op, ...]) -> None:
         if self._token is None:

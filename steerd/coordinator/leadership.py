@@ -9,7 +9,7 @@ the lease only after 15 s: so whoever finds the key absent cannot overlap with t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -95,13 +95,22 @@ class Leadership:
             if won:
                 await self._hold()
             else:
-                await self._clock.sleep(max(self.rules.retry_s, self._stand_at - self._clock.now()))
+                await self._clock.sleep(self.rules.retry_s)
 
-    async def resign(self, stand_again_after_s: float = 0.0) -> None:
-        """Stop acting now and free the key, so that another can lead at once."""
+    def stand_at(self, now: float) -> None:
+        """Stand for the lead from `now` on, however long it was to wait."""
+        self._stand_at = now
+
+    async def resign(
+        self, stand_again_after_s: float = 0.0, settled: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        """Stop acting now and free the key, so that another can lead at once. `settled` is waited for in between: calls
+        under way, which must not overlap with those of whoever leads next."""
         self._stand_at = self._clock.now() + stand_again_after_s
         lease, self._lease = self._lease, None
         self._lose()
+        if settled is not None:
+            await settled()
         if lease is not None:
             await self._call("resign", self._store.revoke(lease), self.rules.call_s)
             self._see(None)

@@ -190,6 +190,16 @@ class BallotBox:
         """Some vote must be sent."""
         return bool(self._dirty)
 
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Endpoints whose votes go into the next delta."""
+        return tuple(self._dirty)
+
+    def run(self, subject: str, check: str) -> CheckRun:
+        """The run of one check of an endpoint or of a dependency subject. Raises KeyError for one that is not looked at."""
+        tracker = self._trackers.get(subject)
+        return self._shared[subject] if tracker is None else tracker.runs[check]
+
     def full(self, now: float) -> Ballot:
         """Every vote that is not stale, and every recent reading: for a coordinator that connects, or lost frames.
 

@@ -10,8 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
+from steerd.core import passive
 from steerd.core.effects import Persist
-from steerd.core.quantize import desired_for, realised, scoped
+from steerd.core.fallback import compute_with_fallback, divert, room_in
+from steerd.core.quantize import desired_for, scoped
+from steerd.core.realise import check_realised, endpoint_shares
 from steerd.core.shares import Inputs, Mover, Result, Slot, compute
 from steerd.core.steer import RouteState
 from steerd.core.world import World
@@ -39,8 +42,9 @@ def inputs_for(world: World, service: str, drains: Iterable[Drain], route: Route
     """What the share arithmetic needs, for the service or for a route with its own `prefer` or `only`."""
     spec = world.service(service)
     only = route.only if route is not None else ()
+    factors = world.services[service].factors
     slots = tuple(
-        Slot(e.name, e.zone, world.domains.region_of_zone(e.zone), e.capacity)
+        Slot(e.name, e.zone, world.domains.region_of_zone(e.zone), e.capacity, factors.get(e.name, (1.0, 0.0))[0])
         for e in spec.endpoints
         if not only or world.domains.region_of_zone(e.zone) in only
     )
@@ -50,7 +54,9 @@ def inputs_for(world: World, service: str, drains: Iterable[Drain], route: Route
         for d in drains
         if d.fraction > 0
     )
-    prefer = route.prefer if route is not None and route.prefer is not None else spec.routing.prefer
+    prefer = passive.preference(world, service)
+    if route is not None and route.prefer is not None and spec.routing.mode == "active-active":
+        prefer = route.prefer
     return Inputs(
         slots=slots,
         movers=movers,
@@ -59,16 +65,16 @@ def inputs_for(world: World, service: str, drains: Iterable[Drain], route: Route
         max_utilization=world.fleet.guards.max_utilization,
         shortfall=spec.shortfall,
         pins={e: s for e, s in pinned(world, service).items() if e in names},
+        closed=passive.closed(world, service, drains, world.now) & names,
     )
 
 
 def demand_of(world: World, service: str) -> float | None:
-    """The demand last observed, else the configured number."""
+    """The demand last observed, else the configured number, with what it takes over as somebody's fallback."""
     state = world.services[service]
-    if state.demand is not None:
-        return state.demand
-    demand = world.service(service).demand
-    return demand.value if demand is not None else None
+    configured = world.service(service).demand
+    own = state.demand if state.demand is not None else configured.value if configured is not None else None
+    return own + sum(state.spill.values()) if own is not None else None
 
 
 def pinned(world: World, service: str) -> dict[str, float]:
@@ -87,7 +93,9 @@ def pinned(world: World, service: str) -> dict[str, float]:
 def plan_service(world: World, service: str, drains: Iterable[Drain], now: float) -> Planned:
     """The plan for these drains. Nothing is changed; used for decisions, previews and `steerd plan` alike."""
     drains = tuple(drains)
-    result = compute(inputs_for(world, service, drains))
+    fallback = world.service(service).fallback
+    room = room_in(world, service, fallback, demand_of(world, fallback)) if fallback in world.services else None
+    result = compute_with_fallback(inputs_for(world, service, drains), room)
     routes: dict[str, Desired] = {}
     wanted: dict[str, Desired] = {}
     vetoes: list[Veto] = []
@@ -105,6 +113,11 @@ def plan_service(world: World, service: str, drains: Iterable[Drain], now: float
         if desired.empty:
             text = f"{route.key} would be left with nothing in service: it stays as it is"
             vetoes.append(Veto(service, route.key, "residency" if route.only else "never-empty", text, now))
+            continue
+        inputs = inputs_for(world, service, drains, route if own is not result else None)
+        veto = check_realised(route, state.caps, state.desired, desired, own, inputs, drains, world.fleet.guards, now)
+        if veto is not None:
+            vetoes.append(veto)
             continue
         wanted[route.key] = desired
         routes[route.key] = _with_edits(state, desired)
@@ -139,12 +152,16 @@ def reason_of(world: World, service: str) -> object:
     """Fingerprint of all that may change the plan. Equal fingerprints: nothing is recomputed, nothing is reshuffled."""
     drains = world.drains.of_service(service, world.domains)
     state = world.services[service]
-    kept = bool(state.result is not None and state.result.kept)
+    kept = bool(state.plan_vetoes or (state.result is not None and (state.result.kept or state.result.diverted)))
     return (
         tuple(sorted((d.key, d.cause.value, round(d.fraction, 6)) for d in drains)),
         tuple(sorted((p.name, p.share) for p in world.pins.values() if world.domains.members(service, p.name))),
+        tuple(sorted((e, f) for e, (f, _) in state.factors.items())),
         state.generation,
         demand_of(world, service) if kept else None,
+        passive.closed(world, service, drains, world.now) if kept else None,
+        passive.active_region(world, service),
+        tuple(sorted((s, round(v, 3)) for s, v in state.spill.items())),
     )
 
 
@@ -155,9 +172,10 @@ def decide(world: World, service: str, why: str, now: float) -> Decision | None:
     planned = plan_service(world, service, drains, now)
     before, before_kept = dict(state.shares), dict(state.result.kept) if state.result else {}
     state.result = planned.result
-    state.vetoes = [*(v for v in state.vetoes if v not in state.blocked), *planned.vetoes]
-    state.blocked = planned.vetoes
-    _alert_shortfall(world, service, planned.result, drains, now)
+    state.plan_vetoes = planned.vetoes
+    state.vetoes.extend(planned.vetoes)
+    divert(world, service, planned.result, demand_of(world, service), now)
+    _alert_shortfall(world, service, planned, drains, now)
     changed = {
         key: desired
         for key, desired in planned.routes.items()
@@ -242,18 +260,7 @@ def published(world: World, service: str, result: Result, changed: Mapping[str, 
     desired = changed.get(wide.key) or state.desired
     if desired is None:
         return dict(result.shares)
-    members_of = {t.key: t.endpoints for t in state.route.targets}
-    shares: dict[str, float] = {}
-    for target, share in realised(desired, state.caps).items():
-        members = members_of.get(target, ())
-        if not members:
-            continue  # a target that left the config: on its way out
-        planned = {e: result.shares.get(e, 0.0) for e in members}
-        base = planned if sum(planned.values()) > _TINY else {e: result.normal.get(e, 0.0) for e in members}
-        total = sum(base.values())
-        for endpoint, part in base.items():
-            shares[endpoint] = share * (part / total if total > _TINY else 1.0 / len(base))
-    return shares
+    return endpoint_shares(state.route, state.caps, desired, result)
 
 
 def moves(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[str, ...]:
@@ -262,11 +269,12 @@ def moves(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[str,
     return tuple(f"{n} {before.get(n, 0.0):.1%} -> {after.get(n, 0.0):.1%}" for n in names)
 
 
-def utilization(world: World, service: str, shares: Mapping[str, float]) -> dict[str, float]:
-    """Endpoint -> demand x share / capacity; empty while demand is unknown."""
+def utilization(world: World, service: str, shares: Mapping[str, float], diverted: float = 0.0) -> dict[str, float]:
+    """Endpoint -> demand x share / capacity; empty while demand is unknown. `diverted` is the part a fallback takes."""
     demand = demand_of(world, service)
     if demand is None:
         return {}
+    demand *= 1.0 - diverted
     return {
         e.name: shares.get(e.name, 0.0) * demand / e.capacity
         for e in world.service(service).endpoints
@@ -295,15 +303,19 @@ def room_for(world: World, service: str, drain: Drain) -> str | None:
     return None
 
 
-def _alert_shortfall(world: World, service: str, result: Result, drains: list[Drain], now: float) -> None:
-    if result.kept:
+def _alert_shortfall(world: World, service: str, planned: Planned, drains: list[Drain], now: float) -> None:
+    result = planned.result
+    inexpressible = next((v.text for v in planned.vetoes if v.guard == "capacity"), None)
+    if inexpressible is not None:
+        world.alerts.set("capacity-short", service, inexpressible, now)
+    elif result.kept:
         names = sorted({d.name for d in drains if d.key in result.kept})
         text = f"{sum(result.kept.values()):.0%} of {service} stays on {', '.join(names)}: the rest has no room for it"
         world.alerts.set("capacity-short", service, text, now)
     else:
         world.alerts.clear("capacity-short", service)
     if result.overloaded:
-        load = utilization(world, service, result.shares)
+        load = utilization(world, service, result.shares, result.diverted)
         dead = {e for d in drains if d.cause is Cause.DEAD for e in world.domains.members(service, d.name)}
         most = max((u for e, u in load.items() if e not in dead), default=0.0)
         text = f"{service} runs at up to {most:.0%} of capacity because the rest of it is dead"

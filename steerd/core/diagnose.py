@@ -1,7 +1,8 @@
 """Diagnose: keeps each service's diagnosis over time, and labels the global one for the human (decisions.md, section 6).
 
 `localize` says what explains this instant; this file adds memory: since when, and that a global diagnosis ends only when one
-zone has been good for 60 s.
+zone has been good for 60 s. It asks twice: what explains the endpoints that are down, then what explains those that are
+degraded or worse, where the first answer does not cover them.
 """
 
 from __future__ import annotations
@@ -23,16 +24,29 @@ _SEPARATES = 0.90
 
 
 @dataclass(slots=True)
-class ServiceDiagnosis:
-    """What explains one service's bad endpoints now. `everywhere` while the global diagnosis stands."""
+class _Run:
+    """One run of the rules: whether everything was bad at that level, and since when each zone has been good again."""
 
-    current: tuple[Diagnosis, ...] = ()
     everywhere: bool = False
     good_since: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class ServiceDiagnosis:
+    """What explains one service's bad endpoints now: a global diagnosis first, then regions, zones, endpoints, what is down
+    before what is degraded. `everywhere` while a global diagnosis stands."""
+
+    current: tuple[Diagnosis, ...] = ()
+    down: _Run = field(default_factory=_Run)
+    degraded: _Run = field(default_factory=_Run)
+
+    @property
+    def everywhere(self) -> bool:
+        return self.down.everywhere or self.degraded.everywhere
+
+
 class Diagnoser:
-    """All services' diagnoses. `update` costs one pass over the service's bad endpoints and its zones."""
+    """All services' diagnoses. `update` costs one pass over the service's endpoints."""
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
@@ -46,54 +60,86 @@ class Diagnoser:
         Returns the diagnoses that are new since the last call.
         """
         known = self.services.setdefault(service, ServiceDiagnosis())
-        counts = _counts(service, board, domains)
-        everywhere = self._still_everywhere(service, known, counts, now)
-        found = localize(counts, drained, was_everywhere=everywhere)
-        known.everywhere = found.everywhere
-        if found.everywhere and not everywhere:
-            known.good_since = {}
-        before = {(d.kind, d.of): d for d in known.current}
-        fresh = _name(service, found, board, domains, abstaining, now)
+        down, degraded = _counts(service, board, domains)
+        found = self._run(service, known.down, down, drained, now)
+        fresh = _name(service, found, Health.DOWN, board, domains, abstaining, now)
+        if degraded != down or known.degraded.everywhere:
+            aside = drained | {z for z in domains.zones[service] if _names(found, z, domains)}
+            worse = self._run(service, known.degraded, degraded, aside, now)
+            if not found.everywhere:
+                fresh += _uncovered(
+                    _name(service, worse, Health.DEGRADED, board, domains, abstaining, now), fresh, domains
+                )
+        else:
+            known.degraded = _Run()
+        fresh.sort(key=lambda d: d.kind is not DiagnosisKind.GLOBAL)
+        before = {(d.kind, d.of, d.health): d for d in known.current}
         current = []
         for d in fresh:
-            old = before.get((d.kind, d.of))
+            old = before.get((d.kind, d.of, d.health))
             since = old.since if old is not None else d.since
             label = d.label if old is None or old.label in (None, "unexplained") else old.label
             current.append(Diagnosis(d.kind, d.of, d.service, d.health, since, d.dead, label))
         known.current = tuple(current)
-        return tuple(d for d in current if (d.kind, d.of) not in before)
+        return tuple(d for d in current if (d.kind, d.of, d.health) not in before)
 
-    def _still_everywhere(self, service: str, known: ServiceDiagnosis, counts: list[ZoneCount], now: float) -> bool:
-        if not known.everywhere:
+    def _run(self, service: str, run: _Run, counts: list[ZoneCount], drained: set[str], now: float) -> Found:
+        was = self._still_everywhere(service, run, counts, now)
+        found = localize(counts, drained, was_everywhere=was)
+        run.everywhere = found.everywhere
+        if found.everywhere and not was:
+            run.good_since = {}
+        return found
+
+    def _still_everywhere(self, service: str, run: _Run, counts: list[ZoneCount], now: float) -> bool:
+        if not run.everywhere:
             return False
         good = {c.zone for c in counts if not c.is_bad}
-        known.good_since = {z: known.good_since.get(z, now) for z in good}
-        if not known.good_since:
+        run.good_since = {z: run.good_since.get(z, now) for z in good}
+        if not run.good_since:
             return True
-        ends = min(known.good_since.values()) + _GLOBAL_ENDS_AFTER_S
+        ends = min(run.good_since.values()) + _GLOBAL_ENDS_AFTER_S
         if now >= ends:
             return False
         self._timers.at(ends, "service", service)
         return True
 
 
-def _counts(service: str, board: EndpointBoard, domains: Domains) -> list[ZoneCount]:
-    counts = []
+def _counts(service: str, board: EndpointBoard, domains: Domains) -> tuple[list[ZoneCount], list[ZoneCount]]:
+    """Per zone: the endpoints that are down, and those that are degraded or worse."""
+    down, degraded = [], []
     for zone in domains.zones[service]:
         members = domains.members(service, zone)
-        bad = tuple(sorted(e for e in members if board.states[e].health is Health.DOWN))
-        counts.append(ZoneCount(zone, domains.region_of_zone(zone), len(members), bad))
-    return counts
+        region = domains.region_of_zone(zone)
+        worse = sorted(e for e in members if board.states[e].health >= Health.DEGRADED)
+        bad = tuple(e for e in worse if board.states[e].health is Health.DOWN)
+        down.append(ZoneCount(zone, region, len(members), bad))
+        degraded.append(ZoneCount(zone, region, len(members), tuple(worse)))
+    return down, degraded
+
+
+def _names(found: Found, zone: str, domains: Domains) -> bool:
+    return zone in found.zones or domains.region_of_zone(zone) in found.regions
+
+
+def _uncovered(worse: list[Diagnosis], down: list[Diagnosis], domains: Domains) -> list[Diagnosis]:
+    """What the second run says of endpoints that the first has not explained with a domain at least as wide."""
+    found = []
+    for d in worse:
+        members = domains.members(d.service, d.of)
+        if d.kind is DiagnosisKind.GLOBAL or not any(members <= domains.members(d.service, o.of) for o in down):
+            found.append(d)
+    return found
 
 
 def _name(
-    service: str, found: Found, board: EndpointBoard, domains: Domains, abstaining: float, now: float
+    service: str, found: Found, health: Health, board: EndpointBoard, domains: Domains, abstaining: float, now: float
 ) -> list[Diagnosis]:
     if found.everywhere:
         bad = [board.states[e] for e in found.endpoints]
-        good = [s for e in domains.members_of_service(service) if (s := board.states[e]).health is not Health.DOWN]
+        good = [s for e in sorted(domains.members_of_service(service)) if (s := board.states[e]).health < health]
         label = _label(bad, good, abstaining, now)
-        return [Diagnosis(DiagnosisKind.GLOBAL, service, service, Health.DOWN, now, dead=False, label=label)]
+        return [Diagnosis(DiagnosisKind.GLOBAL, service, service, health, now, dead=False, label=label)]
     kinds = (
         (DiagnosisKind.REGION, found.regions),
         (DiagnosisKind.ZONE, found.zones),
@@ -102,8 +148,8 @@ def _name(
     diagnoses = []
     for kind, names in kinds:
         for name in names:
-            dead = all(board.confirmed_dead(e) for e in domains.members(service, name))
-            diagnoses.append(Diagnosis(kind, name, service, Health.DOWN, now, dead=dead))
+            dead = health is Health.DOWN and all(board.confirmed_dead(e) for e in domains.members(service, name))
+            diagnoses.append(Diagnosis(kind, name, service, health, now, dead=dead))
     return diagnoses
 
 

@@ -7,49 +7,23 @@ every ramp whose time has come. Operators' drains stand beside automatic ones; t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from steerd.core import guards, ramp
 from steerd.core.alerts import AlertBoard
-from steerd.core.domains import Domain, Domains
+from steerd.core.domains import Domains
 from steerd.core.effects import Effect, Record
 from steerd.core.quorum import EndpointBoard
+from steerd.core.review import Review
 from steerd.core.timers import Timers
-from steerd.model.health import Diagnosis, DiagnosisKind, Health
-from steerd.model.plan import Cause, Drain, Freeze, Phase, Veto
-from steerd.model.rules import Ramp
+from steerd.core.wants import Want, wants_of, well
+from steerd.model.health import Health
+from steerd.model.plan import Cause, Drain, Phase, Veto
 
-__all__ = ["Drains", "Review", "Want"]
+__all__ = ["Drains"]
 
 _AGAIN_S = 10.0
 """How soon a step that something stands in the way of is tried again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """A domain that the diagnosis wants out."""
-
-    name: str
-    kind: Domain
-    cause: Cause
-    reason: str
-    endpoints: frozenset[str]
-    decided: bool
-
-
-@dataclass(slots=True)
-class Review:
-    """What a review needs to know of the service besides the book itself."""
-
-    service: str
-    diagnoses: tuple[Diagnosis, ...]
-    shares: Mapping[str, float]
-    standing: Callable[[], guards.Standing]
-    ramp: Ramp
-    everywhere: bool
-    frozen: Freeze | None
-    room: Callable[[Drain], str | None]
-    vetoes: list[Veto] = field(default_factory=list)
 
 
 class Drains:
@@ -62,6 +36,7 @@ class Drains:
         self._emit = emit
         self._alerts = alerts
         self._touch = touch
+        self._waiting: list[Veto] = []
         self.book: dict[str, Drain] = {}
 
     def of_service(self, service: str, domains: Domains) -> list[Drain]:
@@ -74,9 +49,11 @@ class Drains:
 
     def review(self, review: Review, board: EndpointBoard, domains: Domains, now: float) -> None:
         """Brings the book in line with the diagnosis of one service."""
-        wants = _wants(review, board, domains)
+        wants = wants_of(review.service, review.diagnoses, board, domains, self._timers, now)
         for drain in sorted(self.of_service(review.service, domains), key=lambda d: d.key):
             self._advance(drain, wants, review, board, domains, now)
+        review.vetoes.extend(self._waiting)
+        self._waiting.clear()
         for want in sorted(
             wants.values(), key=lambda w: ("region zone endpoint".index(w.kind), w.cause is not Cause.DEAD, w.name)
         ):
@@ -104,35 +81,39 @@ class Drains:
             self._advance_operator(drain, review, board, domains, now)
             return
         want = wants.get(drain.name)
-        if want is not None and want.cause is Cause.DEAD and drain.cause is Cause.DOWN:
-            drain = self._put(replace(drain, cause=Cause.DEAD, reason=want.reason))
         if bad:
-            self._relapse(drain, now)
+            drain = self._worsen(drain, want, review, now)
+            self._stay_out(drain, review, members, now)
             return
         if drain.cause is Cause.NEW and any(board.states[e].health is Health.DOWN for e in members):
-            self._relapse(drain, now)
+            self._relapse(drain, review, now)
             return
         if review.everywhere:
             self._stand_still(drain, review, board, domains, now)
             return  # nothing automatic moves while everything looks bad, restores neither
-        well = _well(board, members, drain)
-        drain = self._put(ramp.watch(drain, well=well, now=now))
+        is_well = well(board, members, drain)
+        if drain.phase is Phase.DRAINING:
+            drain = replace(drain, phase=Phase.HELD)  # nothing wants it out any more: no further
+        drain = self._put(ramp.watch(drain, well=is_well, now=now))
         due = ramp.next_at(drain, review.ramp)
         if due is None:
             return
+        if drain.phase is Phase.HELD and drain.cause is not Cause.NEW:
+            due = max(review.limits.back_at(drain, due), review.limits.turns_at(drain.name, "in"))
         if now < due:
             self._timers.at(due, "service", review.service)
-        elif drain.phase is not Phase.RESTORING or well:
+        elif drain.phase is not Phase.RESTORING or is_well:
             self._step(drain, review, now)
 
     def _advance_operator(
         self, drain: Drain, review: Review, board: EndpointBoard, domains: Domains, now: float
     ) -> None:
         if drain.phase is not Phase.RESTORING and drain.until is not None and now >= drain.until:
-            if self._no_room(drain, review, now):
+            held = replace(drain, phase=Phase.HELD)
+            if self._no_room(held, review, now):
                 return
             self._emit(Record("restore", drain.name, f"the drain by {drain.by} expired", now, {"by": "automatic"}))
-            self._step(replace(drain, phase=Phase.HELD), review, now)
+            self._step(held, review, now)
             return
         if drain.until is not None and drain.phase is not Phase.RESTORING:
             self._timers.at(drain.until, "service", review.service)
@@ -142,11 +123,23 @@ class Drains:
         if now < due:
             self._timers.at(due, "service", review.service)
             return
+        if drain.phase is Phase.DRAINING and (self._held_back(drain, review, now) or self._suffers(drain, review, now)):
+            return
         members = domains.members(review.service, drain.name)
-        if drain.phase is Phase.RESTORING and not _well(board, members, drain):
+        if drain.phase is Phase.RESTORING and not well(board, members, drain):
             self._timers.at(now + 1.0, "service", review.service)
             return
         self._step(drain, review, now)
+
+    def _held_back(self, drain: Drain, review: Review, now: float) -> bool:
+        """The region that takes over is not ready for (more of) it: an operator's drain waits where it is."""
+        hold = review.takeover(drain.name, drain.kind, drain)
+        if hold is None:
+            return False
+        if isinstance(hold, Veto):
+            self._waiting.append(hold)
+        self._timers.at(now + 1.0, "service", review.service)
+        return True
 
     def _still_bad(self, drain: Drain, wants: Mapping[str, Want], members: frozenset[str]) -> bool:
         return drain.name in wants or any(members <= w.endpoints for w in wants.values() if members)
@@ -160,6 +153,7 @@ class Drains:
                 or other.service != service
                 or not other.automatic
                 or other.phase is not Phase.HELD
+                or other.fraction < 1.0
             ):
                 continue
             if other.name in wants and members < domains.members(service, other.name):
@@ -167,20 +161,81 @@ class Drains:
                 return True
         return False
 
+    def _worsen(self, drain: Drain, want: Want | None, review: Review, now: float) -> Drain:
+        """What was gray is down now, or what was down is confirmed dead: fewer limits bind, and the dead leave at once."""
+        if want is None:
+            return drain
+        if want.cause is Cause.DEAD and drain.cause in (Cause.DOWN, Cause.GRAY):
+            after = replace(drain, cause=Cause.DEAD, reason=want.reason, most=1.0)
+            if drain.phase is not Phase.RESTORING:
+                after = replace(after, phase=Phase.HELD, fraction=1.0, step_at=now)
+            return self._put(after)
+        if want.cause is Cause.DOWN and drain.cause is Cause.GRAY and drain.phase is not Phase.RESTORING:
+            after = replace(
+                drain, cause=Cause.DOWN, reason=want.reason, most=1.0, phase=Phase.DRAINING, well_since=None
+            )
+            return self._put(replace(after, step_at=now - review.ramp.drain_step_every_s))
+        return drain
+
+    def _stay_out(self, drain: Drain, review: Review, members: frozenset[str], now: float) -> None:
+        """The domain is bad: what came back goes out again, and what is on its way out goes on."""
+        self._relapse(drain, review, now)
+        drain = self.book[drain.key]
+        if drain.phase is not Phase.DRAINING or review.everywhere:
+            return
+        due = ramp.next_at(drain, review.ramp)
+        if due is not None and now < due and drain.cause is not Cause.DOWN:  # down: cut by velocity, goes on as it may
+            self._timers.at(due, "service", review.service)
+            return
+        intent = guards.Intent(review.service, drain.name, drain.kind, drain.cause, members)
+        veto = guards.check(intent, review.standing(), now)
+        if veto is not None:
+            self._waiting.append(veto)
+            self._timers.at(now + review.ramp.drain_step_every_s, "service", review.service)
+        elif not self._suffers(drain, review, now):
+            self._step(drain, review, now)
+
+    def _suffers(self, drain: Drain, review: Review, now: float) -> bool:
+        """The receivers got worse past their objective: stop, and take the last step back, once."""
+        why = review.limits.worse(drain)
+        if why is None:
+            return False
+        after = ramp.step_back(drain, review.ramp, now)
+        self._put(after)
+        text = f"one step back, to {after.fraction:.0%} out, and no further: {why}"
+        self._alerts.set("drain-stopped", drain.name, f"{drain.name}: {text}", now)
+        self._emit(Record("step", drain.name, text, now, {"service": review.service, "fraction": after.fraction}))
+        review.limits.moved(drain.fraction, after)
+        return True
+
+    def _relapse(self, drain: Drain, review: Review, now: float) -> None:
+        self._alerts.clear("restore-held", drain.name)
+        if drain.phase is not Phase.RESTORING and drain.well_since is None:
+            return
+        after = ramp.relapse(drain, now)
+        if drain.phase is Phase.RESTORING:
+            until = review.limits.turns_at(drain.name, "out") if drain.cause is not Cause.DEAD else now
+            if now < until:
+                self._timers.at(until, "service", review.service)
+                return
+            cut, veto = review.limits.cut(drain.fraction, after)
+            if veto is not None:
+                self._waiting.append(veto)
+            if cut is None:
+                return
+            after = cut
+            text = "bad again while returning: back to zero"
+            self._emit(Record("drain", drain.name, text, now, {"by": "automatic", "service": review.service}))
+            review.limits.flapped(drain)
+        cause = Cause.DOWN if drain.cause is Cause.NEW else drain.cause
+        after = replace(after, cause=cause)
+        review.limits.moved(drain.fraction, after)
+        self._put(after)
+
     def _stand_still(self, drain: Drain, review: Review, board: EndpointBoard, domains: Domains, now: float) -> None:
         """Nothing moves; but a domain that fails meanwhile has to be healthy for `restore_after` anew."""
         if any(board.states[e].health is Health.DOWN for e in domains.members(review.service, drain.name)):
             self._put(ramp.watch(drain, well=False, now=now))
-
-    def _relapse(self, drain: Drain, now: float) -> None:
-        self._alerts.clear("restore-held", drain.name)
-        if drain.phase is Phase.RESTORING or drain.well_since is not None:
-            if drain.phase is Phase.RESTORING:
-                self._emit(
-                    Record("drain", drain.name, "bad again while returning: back to zero", now, {"by": "automatic"})
-                )
-            cause = Cause.DOWN if drain.cause is Cause.NEW else drain.cause
-            self._put(replace(ramp.relapse(drain, now), cause=cause))
 
     def _step(self, drain: Drain, review: Review, now: float) -> None:
         returning = drain.phase is not Phase.DRAINING
@@ -191,8 +246,18 @@ class Drains:
             return
         if after is None:
             self.remove(drain.key)
+            self._alerts.clear("drain-stopped", drain.name)
+            review.limits.back(drain)
             self._emit(Record("restored", drain.name, "fully back in service", now, {"service": review.service}))
             return
+        if not returning:
+            cut, veto = review.limits.cut(drain.fraction, after)
+            if veto is not None:
+                self._waiting.append(veto)
+            if cut is None:
+                return
+            after = cut
+        review.limits.moved(drain.fraction, after)
         self._put(after)
         kind = "restore" if returning else "step"
         word = f"{1 - after.fraction:.0%} back" if returning else f"{after.fraction:.0%} out"
@@ -202,7 +267,7 @@ class Drains:
             self._timers.at(due, "service", review.service)
 
     def _no_room(self, drain: Drain, review: Review, now: float) -> bool:
-        """The capacity check of a returning domain; asked again every 10 s, with an alert meanwhile."""
+        """The checks of a returning domain; asked again every 10 s, with an alert meanwhile."""
         short = review.room(drain)
         if short is None:
             self._alerts.clear("restore-held", drain.name)
@@ -242,33 +307,51 @@ class Drains:
             return
         intent = guards.Intent(review.service, want.name, want.kind, want.cause, want.endpoints)
         veto = guards.check(intent, review.standing(), now)
+        if veto is None and want.cause is not Cause.DEAD:
+            veto = review.limits.dwell(want.name)
         if veto is not None:
             review.vetoes.append(veto)
             if veto.guard == "never-empty":
                 self._return_early(wants, review, board, domains, now)
             return
+        hold = review.takeover(want.name, want.kind, None)
+        if hold is not None:  # a text means: not yet, whoever takes over still prepares
+            if isinstance(hold, Veto):
+                review.vetoes.append(hold)
+            return
         drain = Drain(
-            name=want.name,
-            kind=want.kind,
-            cause=want.cause,
-            by="automatic",
-            reason=want.reason,
-            since=now,
-            service=review.service,
-        )
-        self._put(ramp.begin(drain, review.ramp, now))
-        self._emit(
-            Record(
-                "drain",
-                want.name,
-                want.reason,
-                now,
-                {"by": "automatic", "service": review.service, "cause": want.cause.value},
-            )
-        )
+            name=want.name, kind=want.kind, cause=want.cause, by="automatic", reason=want.reason, since=now,
+            service=review.service, most=review.limits.most(want.name) if want.cause is Cause.GRAY else 1.0,
+        )  # fmt: skip
+        begun, veto = review.limits.cut(0.0, ramp.begin(drain, review.ramp, now))
+        if veto is not None:
+            review.vetoes.append(veto)
+        if begun is None:
+            return
+        self._open(begun, want, review, domains, now)
+
+    def _open(self, drain: Drain, want: Want, review: Review, domains: Domains, now: float) -> None:
+        """A new automatic drain enters the book; narrower ones that it takes out as far go."""
+        if drain.cause is Cause.GRAY:
+            review.limits.began(drain)
+        review.limits.moved(0.0, drain)
+        self._put(drain)
+        data = {"by": "automatic", "service": review.service, "cause": want.cause.value, "fraction": drain.fraction}
+        half = f" (at most {drain.most:.0%}: it was drained less than an hour ago)" if drain.most < 1.0 else ""
+        self._emit(Record("drain", want.name, want.reason + half, now, data))
+        if drain.phase is Phase.DRAINING:
+            due = ramp.next_at(drain, review.ramp)
+            self._timers.at(due if due is not None else now, "service", review.service)
         for other in list(self.book.values()):
             narrower = domains.members(review.service, other.name) < want.endpoints
-            if other.automatic and other.service == review.service and narrower and other.cause is not Cause.NEW:
+            less = other.fraction <= drain.fraction
+            if (
+                other.automatic
+                and other.service == review.service
+                and narrower
+                and other.cause is not Cause.NEW
+                and less
+            ):
                 self.remove(other.key)
 
     def _return_early(
@@ -281,7 +364,7 @@ class Drains:
             members = domains.members(review.service, drain.name)
             if not drain.automatic or drain.phase is not Phase.HELD or self._still_bad(drain, wants, members):
                 continue
-            if _well(board, members, drain):
+            if well(board, members, drain):
                 text = "comes back early: it is healthy, and all that is left in service fails"
                 self._put(ramp.release(drain, review.ramp, now))
                 self._emit(Record("restore", drain.name, text, now, {"by": "automatic", "service": review.service}))
@@ -311,46 +394,3 @@ class Drains:
             self._alerts.clear("restore-held", drain.name)
             self._touch(drain.name)
         return drain
-
-
-def _wants(review: Review, board: EndpointBoard, domains: Domains) -> dict[str, Want]:
-    """Domains to take out. Under a global diagnosis only endpoints that are confirmed dead."""
-    found: dict[str, Want] = {}
-    for diagnosis in review.diagnoses:
-        if diagnosis.health is not Health.DOWN:
-            continue
-        if diagnosis.kind is DiagnosisKind.GLOBAL:
-            for endpoint in sorted(domains.members_of_service(review.service)):
-                if board.confirmed_dead(endpoint):
-                    reason = board.states[endpoint].reason or "dead"
-                    found[endpoint] = Want(
-                        endpoint, "endpoint", Cause.DEAD, reason, frozenset({endpoint}), decided=True
-                    )
-        elif diagnosis.kind in (DiagnosisKind.ENDPOINT, DiagnosisKind.ZONE, DiagnosisKind.REGION):
-            members = domains.members(review.service, diagnosis.of)
-            cause = Cause.DEAD if diagnosis.dead else Cause.DOWN
-            kind: Domain = diagnosis.kind.value  # type: ignore[assignment]  # the three kinds above are the three domains
-            down = [board.states[e] for e in members if board.states[e].health is Health.DOWN]
-            decided = sum(s.decided for s in down) * 2 > len(down)
-            reason = _reason(board, members, diagnosis)
-            found[diagnosis.of] = Want(diagnosis.of, kind, cause, reason, members, decided=decided)
-    return found
-
-
-def _reason(board: EndpointBoard, members: frozenset[str], diagnosis: Diagnosis) -> str:
-    down = sorted(e for e in members if board.states[e].health is Health.DOWN)
-    why = sorted({r for e in down if (r := board.states[e].reason)})
-    what = f"{len(down)} of {len(members)} endpoints down" if diagnosis.kind is not DiagnosisKind.ENDPOINT else "down"
-    return f"{what}: {'; '.join(why[:2])}" if why else what
-
-
-def _well(board: EndpointBoard, members: frozenset[str], drain: Drain) -> bool:
-    """The domain may come back: health is decided now, and what is still down in it is drained on its own account.
-
-    A drain is only asked this while no diagnosis names its domain, so that single bad endpoints of a zone do not hold it.
-    """
-    states = [board.states[e] for e in members]
-    if not states or not all(s.decided and s.health is not Health.UNKNOWN for s in states):
-        return False
-    good = [s for s in states if s.health is not Health.DOWN]
-    return len(good) == len(states) if drain.kind == "endpoint" else bool(good)

@@ -77,7 +77,7 @@ class Record:
     """Something happened that history, logs and metrics should tell. `kind` is a fixed word, `data` its facts.
 
     Kinds: health, diagnosis, drain, step, restore, restored, decision, veto, applied, apply-failed, in-sync, drift, operator,
-    leadership, config, vantage, suspect, agreed.
+    leadership, config, vantage, suspect, agreed, activate, takeover.
     """
 
     kind: str

@@ -11,20 +11,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from steerd.core import activate, passive, residency, standby
 from steerd.core import events as ev
 from steerd.core.alerts import LEADERS
-from steerd.core.decide import decide, reason_of, room_for
-from steerd.core.drains import Review
+from steerd.core.datagate import note_readings
+from steerd.core.decide import decide, inputs_for, reason_of, room_for
 from steerd.core.effects import Answer, Effect, Persist
 from steerd.core.explain import explain
+from steerd.core.factors import review_factors
 from steerd.core.fleetchange import load_config
 from steerd.core.guards import out_zones
+from steerd.core.limits import Limits
 from steerd.core.operate import operate, standing_for
-from steerd.core.routes import applied, observed, reconcile, route_alarm, start_routes, verified
+from steerd.core.progress import review_demand
+from steerd.core.review import Review
+from steerd.core.routes import applied, followed, observed, reconcile, route_alarm, start_routes, verified
 from steerd.core.vantage import review_agents
 from steerd.core.view import preview, status
 from steerd.core.world import World
-from steerd.model.health import Health
+from steerd.model.health import DiagnosisKind, Health
 from steerd.model.plan import HardState
 from steerd.model.route import Route
 from steerd.model.vote import Ballot
@@ -47,14 +52,15 @@ class Engine:
         self._handlers: Mapping[type[Any], Callable[[Any, float], None]] = {
             ev.BallotReceived: self._ballot,
             ev.AgentLost: self._agent_lost,
-            ev.ReadingReceived: lambda event, now: None,
+            ev.ReadingReceived: lambda event, now: note_readings(self.world, event.agent, event.readings, now),
             ev.DemandObserved: self._demand,
             ev.RouteObserved: lambda event, now: observed(self.world, event, now),
             ev.ApplyFinished: lambda event, now: applied(self.world, event, now),
             ev.VerifyFinished: lambda event, now: verified(self.world, event, now),
-            ev.HookFinished: lambda event, now: None,
+            ev.HookFinished: lambda event, now: activate.finished(self.world, event, now),
             ev.OperatorCommand: lambda event, now: operate(self.world, event, now),
             ev.LeadershipChanged: self._leadership,
+            ev.StateFollowed: lambda event, now: followed(self.world, event, now),
             ev.ConfigLoaded: lambda event, now: self._health_changed(load_config(self.world, event, now), now),
             ev.Tick: lambda event, now: None,
         }
@@ -62,7 +68,7 @@ class Engine:
     def step(self, event: ev.Event, now: float) -> tuple[Effect, ...]:
         """Takes one event in; returns what shall be done, in order."""
         world = self.world
-        world.out = []
+        world.out, world.now = [], now
         self._handlers[type(event)](event, now)
         self._alarms(now)
         for _ in range(_ROUNDS):
@@ -76,6 +82,11 @@ class Engine:
             world.out.append(Persist(None, world.hard_state()))
         world.state_changed = False
         return _persist_before_answers(world.out)
+
+    def hears_quorum(self) -> bool:
+        """Whether fresh votes make a quorum for any endpoint at all; a fleet without endpoints needs none."""
+        states = self.world.board.states
+        return not states or any(state.decided for state in states.values())
 
     def wake_at(self, now: float) -> float:
         """When the next `Tick` is needed: at most a second from `now`."""
@@ -116,6 +127,8 @@ class Engine:
             return
         first = not agent.fresh
         touched, new = world.votes.fold(frame, now)
+        note_readings(world, frame.agent, frame.readings, now)
+        world.readings.fold(frame.agent, frame.readings, now)
         agent.connected = True
         self._update(touched, now)
         if frame.abstaining is None and new:
@@ -185,6 +198,10 @@ class Engine:
             elif kind == "agents":
                 review_agents(world, self._isolated_since, now)
                 world.timers.at(now + _REVIEW_AGENTS_EVERY_S, "agents", "")
+            elif kind == "gray":
+                self._health_changed(world.gray.judge(world.board, now), now)
+            elif kind == "demand":
+                review_demand(world, now)
             elif kind == "pins":
                 self._expire_pins(now)
 
@@ -208,6 +225,9 @@ class Engine:
             state = world.board.states[name]
             world.touch(state.service)
             known, state.told = state.told, state.health
+            if known is not Health.UNKNOWN and state.health is Health.DOWN:  # down at first sight is no flap
+                world.damper.flap(name, now)
+                world.state_changed = True
             if known is Health.UNKNOWN and state.health is Health.HEALTHY:
                 continue  # no transition (decisions.md, section 4): the first answer of a start is no news
             text = state.health.word + (f": {state.reason}" if state.reason else "")
@@ -256,6 +276,7 @@ class Engine:
         reconcile(world, service, now)
         if not state.adopted:
             return
+        passive.before_review(world, service, now)
         if state.reason is None:  # what stands when a leader begins is where it goes on from
             state.reason = reason_of(world, service)
         diagnosis = world.diagnoser.services[service]
@@ -267,16 +288,27 @@ class Engine:
             ramp=world.service(service).ramp,
             everywhere=diagnosis.everywhere,
             frozen=world.freeze,
-            room=lambda drain: room_for(world, service, drain),
+            limits=Limits(world, service, now),
+            room=lambda drain: passive.may_return(world, service, drain, now) or room_for(world, service, drain),
+            takeover=lambda name, kind, drain: passive.takeover(world, service, name, kind, now, drain),
         )
         world.drains.review(review, world.board, world.domains, now)
-        state.vetoes = [*review.vetoes, *state.blocked]
-        self._tell_vetoes(service, now)
+        state.vetoes = review.vetoes
+        passive.after_review(world, service, review.vetoes, now)
+        residency.tell(world, service, now)
+        standby.compare(world, service, now)
+        drains = world.drains.of_service(service, world.domains)
+        if state.factors or world.board.dim[service]:
+            state.vetoes += review_factors(world, service, inputs_for(world, service, drains), now)
+        elif ("capacity-short", f"{service}/weights") in world.alerts.active:
+            world.alerts.clear("capacity-short", f"{service}/weights")
         reason = reason_of(world, service)
         if reason != state.reason:
             decide(world, service, _because(world, service), now)
             state.reason = reason_of(world, service)
-            self._tell_vetoes(service, now)
+        else:
+            state.vetoes += state.plan_vetoes
+        self._tell_vetoes(service, now)
 
     def _diagnose(self, service: str, now: float) -> None:
         world = self.world
@@ -285,6 +317,8 @@ class Engine:
         agents = list(world.votes.agents.values())
         abstaining = sum(a.abstaining is not None for a in agents) / len(agents) if agents else 0.0
         for new in world.diagnoser.update(service, world.board, world.domains, drained, abstaining, now):
+            if new.kind is DiagnosisKind.ZONE and new.health is Health.DOWN:
+                world.damper.flap(new.of, now)
             label = f" ({new.label})" if new.label else ""
             dead = ", confirmed dead" if new.dead else ""
             text = f"{service}: {new.kind.value} {new.of}{label} is {new.health.word}{dead}"
@@ -339,17 +373,15 @@ class Engine:
             self.world.alerts.clear("vetoed", f"{service}/{name}")
         for name in sorted(texts):
             self.world.alerts.set("vetoed", f"{service}/{name}", texts[name], now)
-        held = sorted(v.text for v in state.vetoes if v.guard == "residency")
-        if held:
-            self.world.alerts.set("residency-blocked", service, held[0], now)
-        else:
-            self.world.alerts.clear("residency-blocked", service)
         state.seen_vetoes = standing
 
 
 def _because(world: World, service: str) -> str:
     """One line for a decision: the drains that move now."""
     drains = sorted(world.drains.of_service(service, world.domains), key=lambda d: (-d.step_at, d.key))
+    weighed = sorted(world.services[service].factors.items())
+    if weighed and (not drains or max(since for _, (_, since) in weighed) > drains[0].step_at):
+        return ", ".join(f"{e} weighs {f:.0%}" for e, (f, _) in weighed[:5])
     if not drains:
         return "everything is back in service"
     newest = drains[0].step_at

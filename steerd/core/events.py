@@ -24,6 +24,7 @@ __all__ = [
     "OperatorCommand",
     "ReadingReceived",
     "RouteObserved",
+    "StateFollowed",
     "Tick",
     "VerifyFinished",
 ]
@@ -109,7 +110,8 @@ class HookFinished:
 class OperatorCommand:
     """An operator asked for something. `id` comes back in the `Answer` effect.
 
-    verb: drain, restore, pin, unpin, freeze, unfreeze. `for_s` is a duration, `share` for pin.
+    verb: drain, restore, pin, unpin, freeze, unfreeze. `for_s` is a duration, `share` for pin. `accept_data_loss` passes the data
+    gate of a region's takeover or failback.
     """
 
     id: str
@@ -121,6 +123,7 @@ class OperatorCommand:
     share: float | None = None
     now: bool = False
     force: bool = False
+    accept_data_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,13 @@ class LeadershipChanged:
     leader: str | None
     state: HardState | None = None
     open: tuple[tuple[Decision, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StateFollowed:
+    """What the leader stored: a follower shows it, and begins from it what it shares with the leader (active regions)."""
+
+    state: HardState
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +170,7 @@ Event = (
     | HookFinished
     | OperatorCommand
     | LeadershipChanged
+    | StateFollowed
     | ConfigLoaded
     | Tick
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from steerd.core import ramp
+from steerd.core import ramp, story
+from steerd.core.rulewords import drain_words, rule_words
 from steerd.core.view import domain_health, served_shares
 from steerd.core.world import World
 from steerd.model.health import Health
@@ -28,6 +29,12 @@ def explain(world: World, name: str, now: float) -> dict[str, Any]:
         return _agent(world, name, now)
     if kind == "route":
         return _route(world, name)
+    if kind == "dependency":
+        answer = _base(name, kind, [])
+        answer["text"], answer["would_change"] = story.dependency(world, name, now)
+        return answer
+    if kind == "coordinator":
+        return _base(name, kind, story.coordinator(world, name))
     if kind is not None:
         return _base(name, kind, [f"{name} is a {kind}; it carries no traffic and takes part in no vote"])
     raise KeyError(name)
@@ -58,6 +65,9 @@ def _endpoint(world: World, name: str, now: float) -> dict[str, Any]:
         text.append("confirmed dead: every voice from outside its zone fails in transport and sees others answer")
     answer = _base(name, "endpoint", text)
     answer.update(health=state.health.word, since=state.since, share=share)
+    rows = story.samples(world, name, now)
+    answer["samples"] = rows
+    text += story.sample_words(rows)
     answer["voices"] = [
         {"zone": v.zone, "verdict": v.verdict.value, "reason": v.reason, "layer": v.layer, "agents": list(v.agents)}
         for v in state.voices
@@ -91,6 +101,10 @@ def _domain(world: World, name: str, kind: str, now: float) -> dict[str, Any]:
             answer["text"].append(f"  {endpoint}: {world.board.states[endpoint].reason or 'down'}")
         answer["health"] = max((answer["health"] or health.word), health.word, key=_rank)
         answer["share"] = share if answer["share"] is None else answer["share"] + share
+        if kind == "region":
+            stands, change = story.region_words(world, service, name, now)
+            answer["text"] += stands
+            answer["would_change"] += change
         _moves(world, answer, service, name, now)
     return answer
 
@@ -108,6 +122,8 @@ def _service(world: World, name: str, now: float) -> dict[str, Any]:
         name, "service", [f"{name}: " + ", ".join(f"{n} endpoints {h}" for h, n in sorted(by_health.items()))]
     )
     answer["share"] = 1.0
+    stands, answer["would_change"] = story.service_words(world, name, now)
+    answer["text"] += stands
     _moves(world, answer, name, name, now)
     for state in states:
         if state.health is not Health.HEALTHY:
@@ -186,6 +202,9 @@ def _moves(world: World, answer: dict[str, Any], service: str, name: str, now: f
         if world.domains.members(service, drain.name) & members:
             answer["drains"].append(_drain(drain))
             answer["text"].append(_drain_words(world, drain, service, now))
+            due = ramp.next_at(drain, world.service(service).ramp)
+            answer["text"].extend(drain_words(world, service, drain, due, now))
+    answer["text"].extend(rule_words(world, service, name, now))
     for veto in world.services[service].vetoes:
         if veto.name == name or world.domains.members(service, veto.name) & members:
             answer["guards"].append({"name": veto.name, "guard": veto.guard, "text": veto.text})

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from steerd.core.domains import Domains
 from steerd.core.events import ConfigLoaded
+from steerd.core.keep import configure_rules
 from steerd.core.steer import RouteState
 from steerd.core.world import ServiceState, World
 from steerd.model.fleet import Fleet
@@ -20,8 +21,8 @@ from steerd.model.route import Capabilities, Route, Target
 __all__ = ["load_config", "new_endpoint_drain", "refusal", "with_retired"]
 
 _MOST_REMOVED = 0.5
-_ABOUT_ROUTES = frozenset({"drift", "foreign-fence", "route-unreadable", "write-failed"})
-_ABOUT_SERVICES = frozenset({"capacity-short", "global", "overload-accepted", "quorum-lost", "residency-blocked"})
+_ABOUT_ROUTES = frozenset({"drift", "foreign-fence", "residency-blocked", "route-unreadable", "write-failed"})
+_ABOUT_SERVICES = frozenset({"capacity-short", "global", "overload-accepted", "quorum-lost"})
 
 
 def refusal(old: Fleet, new: Fleet) -> str | None:
@@ -61,6 +62,7 @@ def load_config(world: World, event: ConfigLoaded, now: float) -> set[str]:
     world.board.configure(event.fleet)
     world.confirmer.configure(event.fleet)
     _services(world)
+    configure_rules(world, now)
     _routes(world)
     for name, before in known.items():
         if name not in world.services or not world.services[name].adopted:

@@ -42,7 +42,8 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What stands when a guard is asked. `shares` are the published ones of the service, `drains` all that exist."""
+    """What stands when a guard is asked. `shares` are the published ones of the service, `drains` all that exist.
+    `standby` are endpoints that carry nothing now but would: nothing is empty and no floor broken while they take over."""
 
     domains: Domains
     rules: Guards
@@ -52,6 +53,7 @@ class Standing:
     freeze: Freeze | None = None
     everywhere: bool = False
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    standby: frozenset[str] = frozenset()
 
 
 def check(intent: Intent, standing: Standing, now: float) -> Veto | None:
@@ -83,7 +85,8 @@ def _leaving(intent: Intent, standing: Standing) -> set[str]:
 
 
 def _never_empty(intent: Intent, standing: Standing, now: float) -> Veto | None:
-    if _leaving(intent, standing) and not _rotation(standing, intent.service) - intent.endpoints:
+    staying = _rotation(standing, intent.service) | standing.standby
+    if _leaving(intent, standing) and not staying - intent.endpoints:
         text = f"draining {intent.name} would leave {intent.service} with nothing in service"
         return Veto(intent.service, intent.name, "never-empty", text, now)
     return None
@@ -91,7 +94,8 @@ def _never_empty(intent: Intent, standing: Standing, now: float) -> Veto | None:
 
 def _residency(intent: Intent, standing: Standing, now: float) -> Veto | None:
     for route, regions in sorted(standing.only.items()):
-        inside = {e for e in _rotation(standing, intent.service) if standing.domains.region_of(e) in regions}
+        carrying = _rotation(standing, intent.service) | standing.standby
+        inside = {e for e in carrying if standing.domains.region_of(e) in regions}
         if inside and not inside - intent.endpoints:
             text = f"{route} may only be served from {', '.join(regions)}, where {intent.name} is all that is left"
             return Veto(intent.service, intent.name, "residency", text, now)
@@ -127,7 +131,7 @@ def _floor(intent: Intent, standing: Standing, now: float) -> Veto | None:
     leaving = rotation & intent.endpoints
     members = len(standing.shares)
     needed = max(1.0, standing.rules.min_in_rotation * members)
-    left = len(rotation - intent.endpoints)
+    left = len((rotation | standing.standby) - intent.endpoints)
     if leaving and left < needed - _TINY:
         floor = f"min_in_rotation {standing.rules.min_in_rotation:.0%}"
         text = f"{left} of {members} endpoints would stay in rotation, fewer than {floor}"

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from steerd.core import guards, ramp
-from steerd.core.decide import demand_of, plan_service, utilization
+from steerd.core import activate, guards, passive, ramp
 from steerd.core.effects import Answer
 from steerd.core.events import OperatorCommand
+from steerd.core.limits import Limits
+from steerd.core.preview import preview_drain
 from steerd.core.world import World
 from steerd.model.health import Health
 from steerd.model.plan import Cause, Drain, Freeze, Phase, Pin, Veto
 
-__all__ = ["operate", "preview_drain", "standing_for"]
+__all__ = ["operate", "standing_for"]
 
 _HOUR_S = 3600.0
 _DRAIN_FOR_S = 4 * _HOUR_S
@@ -51,7 +52,9 @@ def _remember_unread(world: World, command: OperatorCommand) -> None:
 
 def standing_for(world: World, service: str) -> guards.Standing:
     """What the guards look at, for one service, as it stands now."""
-    only = {r.key: r.only for r in world.service(service).routes if r.only}
+    routes = world.service(service).routes
+    # While another route may be served from elsewhere the move goes on, and a restricted route stays as it is (residency.py).
+    only = {r.key: r.only for r in routes if r.only} if all(r.only for r in routes if r.scope is None) else {}
     diagnosis = world.diagnoser.services.get(service)
     return guards.Standing(
         domains=world.domains,
@@ -62,47 +65,8 @@ def standing_for(world: World, service: str) -> guards.Standing:
         freeze=world.freeze,
         everywhere=diagnosis.everywhere if diagnosis is not None else False,
         only=only,
+        standby=passive.stands_ready(world, service),
     )
-
-
-def preview_drain(world: World, drain: Drain, now: float) -> tuple[dict[str, object], Veto | None]:
-    """Who would receive how much if `drain` went all the way, utilization after, and the guard that forbids it."""
-    receives: list[dict[str, object]] = []
-    moved, worst, veto = 0.0, None, None
-    notes: list[str] = []
-    for service in world.domains.services_in(drain.name):
-        members = world.domains.members(service, drain.name)
-        intent = guards.Intent(
-            service, drain.name, drain.kind, drain.cause, members, automatic=False, force=drain.force
-        )
-        veto = veto or guards.check(intent, standing_for(world, service), now)
-        existing = world.drains.of_service(service, world.domains)
-        before = plan_service(world, service, existing, now).result
-        after = plan_service(world, service, [*existing, replace(drain, fraction=1.0)], now).result
-        load = utilization(world, service, after.shares)
-        for endpoint in sorted(after.shares):
-            gain = after.shares[endpoint] - before.shares.get(endpoint, 0.0)
-            if gain > 1e-9:
-                receives.append(
-                    {
-                        "name": endpoint,
-                        "from": before.shares[endpoint],
-                        "to": after.shares[endpoint],
-                        "utilization": load.get(endpoint),
-                    }
-                )
-                moved += gain
-        for key, left in after.kept.items():
-            if key == drain.key:
-                notes.append(
-                    f"{left:.0%} of {service} would stay on {drain.name}: no room under max_utilization (--force moves it)"
-                )
-        if load:
-            worst = max(load.values()) if worst is None else max(worst, *load.values())
-        if demand_of(world, service) is None:
-            notes.append(f"the demand of {service} is unknown: the capacity rule is off")
-    preview: dict[str, object] = {"receives": receives, "moved": moved, "after_utilization": worst, "notes": notes}
-    return preview, veto
 
 
 def _drain(world: World, command: OperatorCommand, now: float) -> Answer:
@@ -116,25 +80,49 @@ def _drain(world: World, command: OperatorCommand, now: float) -> Answer:
         return _invalid(command, "a drain lasts at most 72 h: renew it when it still stands")
     drain = Drain(
         name=command.name, kind=kind, cause=Cause.OPERATOR, by=command.by, reason=command.reason, since=now,
-        until=now + for_s, now=command.now, force=command.force,
+        until=now + for_s, now=command.now, force=command.force, accept_data_loss=command.accept_data_loss,
     )  # fmt: skip
     known = world.drains.book.get(drain.key)
     if known is not None and known.phase is not Phase.RESTORING:
         renewed = replace(
-            known, until=now + for_s, reason=command.reason, by=command.by, now=command.now, force=command.force
+            known,
+            until=now + for_s,
+            reason=command.reason,
+            by=command.by,
+            now=command.now,
+            force=command.force,
+            most=1.0,
         )
+        if (
+            renewed.phase is Phase.HELD and renewed.fraction < 1.0
+        ):  # it had stopped half way: asked for again, it goes on
+            renewed = replace(renewed, phase=Phase.DRAINING)
         if command.now and renewed.fraction < 1.0:
             renewed = replace(renewed, fraction=1.0, phase=Phase.HELD, step_at=now)
         world.drains.put(renewed)
         return Answer(command.id, "ok", f"the drain of {command.name} is renewed", {"until": now + for_s})
-    preview, veto = preview_drain(world, drain, now)
+    preview, veto = preview_drain(world, drain, lambda service: standing_for(world, service), now)
     if veto is not None:
         world.record("veto", command.name, f"{veto.guard}: {veto.text}", now, by=command.by, guard=veto.guard)
         data = {"preview": preview, "veto": {"guard": veto.guard, "text": veto.text}}
         return Answer(command.id, "vetoed", f"{veto.guard}: {veto.text}", data)
+    wait, veto = _takeovers(world, drain, now)
+    if veto is not None:
+        world.record("veto", command.name, f"{veto.guard}: {veto.text}", now, by=command.by, guard=veto.guard)
+        hint = ": --accept-data-loss takes it over all the same" if veto.guard == "data" else ""
+        data = {"preview": preview, "veto": {"guard": veto.guard, "text": veto.text}}
+        return Answer(command.id, "vetoed", f"{veto.guard}: {veto.text}{hint}", data)
+    if wait is not None:  # the first step is due as soon as whoever takes over is ready
+        started = replace(drain, step_at=now - world.fleet.ramp.drain_step_every_s)
+        world.drains.put(started)
+        world.record("drain", command.name, f"{command.reason}; waits: {wait}", now, by=command.by, cause="operator")
+        data = {"preview": preview, "until": started.until, "fraction": 0.0}
+        return Answer(command.id, "ok", f"{command.name} drains as soon as it can: {wait}", data)
     started = ramp.begin(drain, world.fleet.ramp, now)
     if known is not None and known.fraction > started.fraction:  # on its way back: it turns round where it is
         started = replace(started, fraction=known.fraction)
+    for service in world.domains.services_in(drain.name):
+        Limits(world, service, now).began(drain)
     world.drains.put(started)
     world.record("drain", command.name, command.reason, now, by=command.by, cause="operator")
     text = f"{command.name} is draining: {started.fraction:.0%} at once" + (
@@ -143,10 +131,24 @@ def _drain(world: World, command: OperatorCommand, now: float) -> Answer:
     return Answer(command.id, "ok", text, {"preview": preview, "until": started.until, "fraction": started.fraction})
 
 
+def _takeovers(world: World, drain: Drain, now: float) -> tuple[str | None, Veto | None]:
+    """(what has to be waited for, what forbids it), of all services that the drain takes a region away from."""
+    wait: str | None = None
+    for service in world.domains.services_in(drain.name):
+        for key in [k for k, a in world.activations.items() if k[0] == service and a.status == "failed"]:
+            activate.forget(world, *key, now)  # asked for by a human: its steps run anew
+        said = passive.takeover(world, service, drain.name, drain.kind, now, drain)
+        if isinstance(said, Veto):
+            return None, said
+        wait = wait or said
+    return wait, None
+
+
 def _restore(world: World, command: OperatorCommand, now: float) -> Answer:
     mine = [d for d in world.drains.book.values() if d.name == command.name]
     held = [k for k, s in world.steer.routes.items() if s.held and (command.name in s.held or command.name == k)]
-    if not mine and not held:
+    left = [s for s in world.domains.services_in(command.name) if passive.comes_before(world, s, command.name)]
+    if not mine and not held and not left:
         if world.fleet.kind_of(command.name) is None and command.name not in world.steer.routes:
             return _invalid(command, _unknown(world, command.name))
         wider = sorted({d.name for d in world.drains.book.values() if _inside(world, command.name, d.name)})
@@ -156,14 +158,22 @@ def _restore(world: World, command: OperatorCommand, now: float) -> Answer:
     if bad and not command.force:
         text = f"{command.name} is still down ({bad[0].reason}): it would be drained again at once. Pin it if you know better."
         return Answer(command.id, "vetoed", text, {"veto": {"guard": "health", "text": text}})
+    wait, veto = _failbacks(world, command, left, now)
+    if veto is not None:
+        hint = ": --accept-data-loss brings it back all the same" if veto.guard == "data" else ""
+        data = {"veto": {"guard": veto.guard, "text": veto.text}}
+        return Answer(command.id, "vetoed", f"{veto.guard}: {veto.text}{hint}", data)
     for drain in mine:
         if drain.phase is Phase.RESTORING:
             continue
-        restoring = ramp.release(replace(drain, until=None), world.fleet.ramp, now)
-        if command.now:
+        if wait is not None:  # due at once, and held by `passive.may_return` until its steps are done
+            out = replace(drain, phase=Phase.HELD, accept_data_loss=command.accept_data_loss)
+            since = now - world.service(drain.service).ramp.restore_after_s if drain.service is not None else None
+            world.drains.put(replace(out, well_since=since) if drain.automatic else replace(out, until=now))
+        elif command.now:
             world.drains.remove(drain.key)
         else:
-            world.drains.put(restoring)
+            world.drains.put(ramp.release(replace(drain, until=None), world.fleet.ramp, now))
     for key in held:
         state = world.steer.routes[key]
         state.held, state.rewrite = {}, True
@@ -172,8 +182,30 @@ def _restore(world: World, command: OperatorCommand, now: float) -> Answer:
         world.touch(state.route.service)
     world.record("restore", command.name, command.reason or "asked for", now, by=command.by)
     steps = ", ".join(f"{s:.0%}" for s in world.fleet.ramp.restore_steps)
-    text = f"{command.name} comes back" + (" at once" if command.now else f" in steps: {steps}")
-    return Answer(command.id, "ok", text)
+    text = f"{command.name} comes back" + (" at once" if command.now and wait is None else f" in steps: {steps}")
+    return Answer(command.id, "ok", text if wait is None else f"{text}; first: {wait}")
+
+
+def _failbacks(
+    world: World, command: OperatorCommand, services: list[str], now: float
+) -> tuple[str | None, Veto | None]:
+    """Calls the region back where it comes before the active one: (what has to be waited for, what forbids it)."""
+    asked = Drain(
+        name=command.name, kind="region", cause=Cause.OPERATOR, by=command.by, reason=command.reason or "restore", since=now,
+        force=command.force, accept_data_loss=command.accept_data_loss,
+    )  # fmt: skip
+    wait: str | None = None
+    for service in services:
+        found = world.activations.get((service, command.name))
+        if found is not None and found.status == "failed":
+            activate.forget(world, service, command.name, now)
+        said = passive.admission(world, service, command.name, now, asked)
+        if isinstance(said, Veto):
+            return None, said
+        wait = wait or said
+    for service in services:
+        passive.called_back(world, service, command.name, now, at_once=command.now and wait is None)
+    return wait, None
 
 
 def _pin(world: World, command: OperatorCommand, now: float) -> Answer:

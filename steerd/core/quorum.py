@@ -71,6 +71,9 @@ class Tally:
     unhealthy_regions: int
     degraded_regions: int
     saturated_regions: int
+    failing: int = 0
+    """Voices that say unhealthy, whether their last looks all failed or not: a latch is released on these, so that an endpoint
+    that fails most looks does not flap with every pass."""
 
 
 def tally(voices: tuple[Voice, ...]) -> Tally:
@@ -86,6 +89,7 @@ def tally(voices: tuple[Voice, ...]) -> Tally:
         unhealthy_regions=len({v.region for v in down}),
         degraded_regions=len({v.region for v in degraded}),
         saturated_regions=len({v.region for v in saturated}),
+        failing=sum(v.verdict is Verdict.UNHEALTHY for v in voices),
     )
 
 
@@ -95,8 +99,9 @@ def reaches(count: int, regions: int, total: int, rules: Quorum) -> bool:
 
 
 def under(count: int, total: int, rules: Quorum) -> bool:
-    """So few voices that a latch is released: at most one, or at most a fifth."""
-    return count <= max(1.0, rules.up_at * total + _EPSILON)
+    """So few voices that a latch is released: at most one, or at most a fifth, and never as many as would set it."""
+    enough = count > 0 and count >= rules.down_at * total - _EPSILON
+    return count <= max(1.0, rules.up_at * total + _EPSILON) and not enough
 
 
 @dataclass(slots=True)
@@ -117,6 +122,9 @@ class EndpointState:
     dead: bool = False
     degraded: bool = False
     saturated: bool = False
+    gray_down: bool = False
+    gray_degraded: bool = False
+    gray_text: str | None = None
     between: bool = False
     candidate_since: float | None = None
     suspect_at: float | None = None
@@ -141,6 +149,8 @@ class EndpointBoard:
         self._between: dict[str, set[str]] = {}
         self._waiting: dict[str, set[str]] = {}
         self.answering: dict[str, dict[str, int]] = {}
+        self.dim: dict[str, set[str]] = {}
+        """Service -> its endpoints that are saturated or degraded."""
         self.restless: set[str] = set()
         """Services whose confirmed-dead endpoints may have changed since the engine last took this set."""
         self._seers: dict[str, tuple[str, ...]] = {}
@@ -161,8 +171,11 @@ class EndpointBoard:
         self._between = {s.name: set() for s in fleet.services}
         self._waiting = {s.name: set() for s in fleet.services}
         self.answering = {s.name: {} for s in fleet.services}
+        self.dim = {s.name: set() for s in fleet.services}
         for state in self.states.values():
             self._count_answering(state, 1)
+            if state.health in (Health.SATURATED, Health.DEGRADED):
+                self.dim[state.service].add(state.name)
             if state.between:
                 self._between[state.service].add(state.name)
             if state.candidate_since is not None:
@@ -172,6 +185,20 @@ class EndpointBoard:
     def seers(self, endpoint: str) -> tuple[str, ...]:
         """Agents registered to look at `endpoint`."""
         return self._seers.get(endpoint, ())
+
+    def fresh_votes(self, endpoint: str, now: float) -> list[tuple[AgentState, Vote]]:
+        """Votes on `endpoint` that count now."""
+        return self._votes.fresh_votes(endpoint, now)
+
+    def set_gray(self, endpoint: str, *, down: bool, degraded: bool, text: str | None, now: float) -> bool:
+        """What the gray band says of an endpoint; its health is the worst of that and the quorum's. True when it changed."""
+        state = self.states[endpoint]
+        if (state.gray_down, state.gray_degraded) == (down, degraded):
+            return False
+        state.gray_down, state.gray_degraded, state.gray_text = down, degraded, text
+        if state.candidate_since is not None or state.health is Health.UNKNOWN:
+            return False  # a conclusion is under way: it takes this in
+        return self._settle_health(state, now)
 
     def update(self, endpoint: str, now: float) -> set[str]:
         """Counts one endpoint's votes anew. Returns the endpoints (it, and ones that waited for it) whose health changed."""
@@ -217,7 +244,7 @@ class EndpointBoard:
         wants_down = reaches(count.unhealthy, count.unhealthy_regions, count.voices, rules)
         clear = under(count.unhealthy, count.voices, rules)
         self._set_between(state, between=not wants_down and not clear and not state.down)
-        if state.down and clear:
+        if state.down and clear and under(count.failing, count.voices, rules):
             state.down = False
         if wants_down and not state.down:
             if state.candidate_since is None:
@@ -256,9 +283,9 @@ class EndpointBoard:
         return self._release(state.service, now) if state is not None else set()
 
     def _settle_health(self, state: EndpointState, now: float) -> bool:
-        if state.down:
+        if state.down or state.gray_down:
             health = Health.DOWN
-        elif state.degraded:
+        elif state.degraded or state.gray_degraded:
             health = Health.DEGRADED
         elif state.saturated:
             health = Health.SATURATED
@@ -266,10 +293,17 @@ class EndpointBoard:
             health = Health.HEALTHY
         worst = [v for v in state.voices if v.verdict is not Verdict.HEALTHY]
         reasons = sorted({f"{v.layer}: {v.reason}" if v.layer else v.reason for v in worst if v.reason})
+        if state.gray_text is not None and not (state.down or (state.degraded and not state.gray_down)):
+            reasons = [state.gray_text]
         state.reason = "; ".join(reasons[:2]) if health is not Health.HEALTHY and reasons else None
         if health is state.health:
             return False
         state.health, state.since = health, now
+        dim = self.dim[state.service]
+        if health in (Health.SATURATED, Health.DEGRADED):
+            dim.add(state.name)
+        else:
+            dim.discard(state.name)
         state.down_at = now if health is Health.DOWN else None
         return True
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from steerd.model.plan import Cause, Drain, Phase
 from steerd.model.rules import Ramp
 
-__all__ = ["begin", "next_at", "relapse", "release", "step", "watch"]
+__all__ = ["begin", "next_at", "relapse", "release", "step", "step_back", "watch"]
 
 _DONE = 1.0 - 1e-9
 
@@ -20,8 +20,10 @@ def begin(drain: Drain, rules: Ramp, now: float) -> Drain:
     """The first step out: at once for the dead and the down, in steps for gray and operator drains (unless `now`)."""
     if drain.cause in (Cause.DEAD, Cause.DOWN, Cause.NEW) or drain.now or not rules.drain_steps:
         return replace(drain, phase=Phase.HELD, fraction=1.0, step_at=now)
-    first = rules.drain_steps[0]
-    return replace(drain, phase=Phase.HELD if first >= _DONE else Phase.DRAINING, fraction=first, step_at=now)
+    first = min(rules.drain_steps[0], drain.most)
+    return replace(
+        drain, phase=Phase.HELD if first >= min(_DONE, drain.most) else Phase.DRAINING, fraction=first, step_at=now
+    )
 
 
 def watch(drain: Drain, *, well: bool, now: float) -> Drain:
@@ -34,8 +36,18 @@ def watch(drain: Drain, *, well: bool, now: float) -> Drain:
 
 
 def relapse(drain: Drain, now: float) -> Drain:
-    """Bad again while restoring: all the way out, at once."""
-    return replace(drain, phase=Phase.HELD, fraction=1.0, step_at=now, well_since=None)
+    """Bad again: what was returning goes out again at once, as far as it was meant to; what was on its way out goes on."""
+    if drain.phase is Phase.RESTORING:
+        return replace(drain, phase=Phase.HELD, fraction=max(drain.fraction, drain.most), step_at=now, well_since=None)
+    phase = Phase.DRAINING if drain.fraction < min(_DONE, drain.most - 1e-9) else Phase.HELD
+    return replace(drain, phase=phase, well_since=None)
+
+
+def step_back(drain: Drain, rules: Ramp, now: float) -> Drain:
+    """The last step out is taken back, and the drain goes no further: its receivers suffer."""
+    smaller = [s for s in rules.drain_steps if s < drain.fraction - 1e-9]
+    fraction = smaller[-1] if smaller else 0.0
+    return replace(drain, phase=Phase.HELD, fraction=fraction, most=fraction, step_at=now)
 
 
 def release(drain: Drain, rules: Ramp, now: float) -> Drain:
@@ -61,9 +73,11 @@ def next_at(drain: Drain, rules: Ramp) -> float | None:
 def step(drain: Drain, rules: Ramp, now: float) -> Drain | None:
     """One step on; None when the domain is fully back. Call when `next_at` has come."""
     if drain.phase is Phase.DRAINING:
-        bigger = [s for s in rules.drain_steps if s > drain.fraction + 1e-9]
-        fraction = bigger[0] if bigger else 1.0
-        return replace(drain, fraction=fraction, step_at=now, phase=Phase.HELD if fraction >= _DONE else Phase.DRAINING)
+        at_once = drain.now or drain.cause is Cause.DOWN  # a down one is here only because velocity cut it
+        bigger = [] if at_once else [s for s in rules.drain_steps if s > drain.fraction + 1e-9]
+        fraction = min(bigger[0] if bigger else 1.0, drain.most)
+        done = fraction >= min(_DONE, drain.most - 1e-9)
+        return replace(drain, fraction=fraction, step_at=now, phase=Phase.HELD if done else Phase.DRAINING)
     if drain.phase is Phase.HELD:
         drain = release(drain, rules, now)
         return drain if drain.fraction > 1e-9 else None

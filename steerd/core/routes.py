@@ -7,17 +7,19 @@ issued again under the new epoch, so that a change is neither lost nor left half
 
 from __future__ import annotations
 
+from steerd.core import passive, residency
 from steerd.core.decide import plan_service, published, reissue
 from steerd.core.effects import Persist
-from steerd.core.events import ApplyFinished, LeadershipChanged, RouteObserved, VerifyFinished
+from steerd.core.events import ApplyFinished, LeadershipChanged, RouteObserved, StateFollowed, VerifyFinished
 from steerd.core.fleetchange import new_endpoint_drain, with_retired
+from steerd.core.keep import load_rules
 from steerd.core.steer import RouteState, adopt
 from steerd.core.world import ServiceState, World
 from steerd.model.health import Health
 from steerd.model.plan import HardState, Phase
 from steerd.model.route import Observed, Target
 
-__all__ = ["applied", "observed", "reconcile", "route_alarm", "start_routes", "verified"]
+__all__ = ["applied", "followed", "observed", "reconcile", "route_alarm", "start_routes", "verified"]
 
 _READ_WAIT_S = 10.0
 """How long a new leader waits for a provider that does not answer before it acts on the other routes."""
@@ -37,6 +39,9 @@ def start_routes(world: World, event: LeadershipChanged, now: float) -> None:
     world.pins = {p.name: p for p in state.pins}
     world.freeze = state.freeze
     world.last_change = dict(state.last_change)
+    world.active = {s: a for s, a in state.active.items() if s in world.services}
+    world.lags.stored = dict(state.lags)
+    world.activations.clear()
     if world.pins or world.freeze is not None:
         world.timers.at(now, "pins", "")
     open_routes = {route for decision, routes in event.open for route in routes}
@@ -54,7 +59,28 @@ def start_routes(world: World, event: LeadershipChanged, now: float) -> None:
         fresh_service.shares = dict(state.shares.get(name, {}))
         world.services[name] = fresh_service
         world.timers.at(now + _READ_WAIT_S, "service", name)
+    load_rules(world, state, now)
     world.started_at = now
+
+
+def followed(world: World, event: StateFollowed, now: float) -> None:
+    """A follower shows what the leader's drains, pins and shares are; a leader has its own."""
+    if world.leading:
+        return
+    state = event.state
+    world.drains.book = {d.key: d for d in state.drains if world.domains.services_in(d.name)}
+    world.pins = {p.name: p for p in state.pins}
+    world.freeze = state.freeze
+    world.last_change = dict(state.last_change)
+    world.active = {s: a for s, a in state.active.items() if s in world.services}
+    world.lags.stored = dict(state.lags)
+    for name, service in world.services.items():
+        members = world.domains.members_of_service(name)
+        service.shares = {e: s for e, s in state.shares.get(name, {}).items() if e in members}
+        world.touch(name)
+    load_rules(world, state, now)
+    for key, route in world.steer.routes.items():
+        route.desired = route.wanted = state.desired.get(key)
 
 
 def observed(world: World, event: RouteObserved, now: float) -> None:
@@ -72,6 +98,12 @@ def observed(world: World, event: RouteObserved, now: float) -> None:
     _heed_fence(world, state, event.observed, now)
     first = state.observed is None
     drifted = world.steer.observe(event.route, event.observed, now)
+    if state.held.keys() & residency.outside(world, state.route):
+        # Served from where it never may be: taken out again, whoever put it there.
+        state.held = {t: w for t, w in state.held.items() if t not in residency.outside(world, state.route)}
+        state.rewrite = True
+        world.services[service].reason = ("residency", event.route, now)
+        world.touch(service)
     if first:
         state.observed = event.observed
         world.touch(service)
@@ -122,7 +154,7 @@ def reconcile(world: World, service: str, now: float) -> None:
         if route.observed is None or route.desired is not None:
             continue
         if any(w > 0 for w in route.observed.weights.values()):
-            _take_over(route)
+            _take_over(world, route, now)
             if state.adopted:
                 state.reason = ("late", route.route.key)
         else:
@@ -133,14 +165,21 @@ def reconcile(world: World, service: str, now: float) -> None:
         empty = []
     if not state.adopted:
         _adopt(world, service, state, now)
+    for route in routes:
+        if route.desired is not None and any(
+            route.desired.weights.get(t, 0) > 0 for t in residency.outside(world, route.route)
+        ):
+            state.reason = ("residency", route.route.key)
     if empty or any(r.rewrite for r in routes):
         state.reason = ("publish", *sorted(r.route.key for r in empty))
 
 
-def _take_over(route: RouteState) -> None:
-    """What is served becomes what is desired."""
+def _take_over(world: World, route: RouteState, now: float) -> None:
+    """What is served becomes what is desired, and says which region is active."""
     assert route.observed is not None
     route.desired = route.wanted = adopt(route.route, route.observed)
+    if route.route.scope is None:
+        passive.take_over(world, route.route, route.observed.weights, now)
 
 
 def _hold_unserved(world: World, service: str, now: float) -> None:
@@ -148,8 +187,15 @@ def _hold_unserved(world: World, service: str, now: float) -> None:
     wide = [s for r in world.service(service).routes if (s := world.steer.routes[r.key]).route.scope is None]
     if any(s.observed is None and s.desired is None for s in wide):
         return  # what the unread one serves is in service, whatever the others lack
-    addressed = {e for s in wide if s.desired is not None for t in s.route.targets for e in t.endpoints}
-    _hold(world, service, addressed - _served(world, service), now)
+    addressed = {
+        e
+        for s in wide
+        if s.desired is not None
+        for t in s.route.targets
+        if t.key not in residency.outside(world, s.route)
+        for e in t.endpoints
+    }
+    _hold(world, service, addressed - _served(world, service) - passive.idle(world, service), now)
 
 
 def _served(world: World, service: str) -> set[str]:

@@ -55,7 +55,8 @@ class Mover:
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """Everything a plan depends on. `prefer` is region -> weight (any positive scale), None for proportional to capacity.
-    `pins` fixes shares of endpoints. `demand` None switches the capacity rule off."""
+    `pins` fixes shares of endpoints. `closed` endpoints take nothing beyond their preference.
+    `demand` None switches the capacity rule off."""
 
     slots: tuple[Slot, ...]
     movers: tuple[Mover, ...] = ()
@@ -64,18 +65,21 @@ class Inputs:
     max_utilization: float = 0.8
     shortfall: Literal["spread", "shed"] = "spread"
     pins: Mapping[str, float] = field(default_factory=dict)
+    closed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """`shares` sum to 1. `kept` is what could not be moved away, per mover key. `overloaded` tells that receivers were filled
-    past 100% of their capacity because the dead cannot keep traffic (`overload-accepted`)."""
+    past 100% of their capacity because the dead cannot keep traffic (`overload-accepted`). `diverted` is the part of the demand
+    that the fallback service takes (`steerd.core.fallback`); the shares are of the rest."""
 
     shares: dict[str, float]
     normal: dict[str, float]
     kept: dict[str, float]
     overloaded: bool
     notes: tuple[str, ...]
+    diverted: float = 0.0
 
 
 def region_weights(slots: Iterable[Slot], prefer: Mapping[str, float] | None) -> dict[str, float]:
@@ -117,10 +121,14 @@ def normal_shares(inputs: Inputs) -> dict[str, float]:
             shares[slot.name] = limit
     rest = 0.0
     for region in sorted(overflow):
-        rest += _place(shares, overflow[region], region, inputs.slots, inputs, inputs.max_utilization)
+        rest += _place(shares, overflow[region], region, _open(inputs), inputs, inputs.max_utilization)
     if rest > _TINY:  # the whole fleet is over its limit: load it evenly rather than choose a victim
-        _spread(shares, rest, inputs.slots)
+        _spread(shares, rest, _open(inputs) or inputs.slots)
     return shares
+
+
+def _open(inputs: Inputs) -> tuple[Slot, ...]:
+    return tuple(s for s in inputs.slots if s.name not in inputs.closed) if inputs.closed else inputs.slots
 
 
 def compute(inputs: Inputs) -> Result:
@@ -136,7 +144,7 @@ def compute(inputs: Inputs) -> Result:
             shares[slot.name] = normal[slot.name] - amount
             amounts.setdefault(mover.key, {})[slot.name] = amount
     receivers = tuple(
-        s for s in inputs.slots if s.name not in moved_by and s.name not in inputs.pins and s.effective > 0
+        s for s in _open(inputs) if s.name not in moved_by and s.name not in inputs.pins and s.effective > 0
     )
     partly = tuple(
         s
@@ -179,7 +187,7 @@ def _move(
     last_resort: tuple[Slot, ...],
     inputs: Inputs,
 ) -> tuple[bool, float]:
-    """Places what one mover takes away. Returns (receivers were filled past 100%, what fits nowhere)."""
+    """Places what one mover takes away. Returns (receivers were filled past their limit without asking, what fits nowhere)."""
     urgent = mover.cause in (Cause.DEAD, Cause.DOWN) or mover.force
     if not receivers and not last_resort:
         return False, sum(mine.values())
@@ -191,6 +199,7 @@ def _move(
     for region in sorted(by_region):
         left += _place(shares, by_region[region], region, receivers, inputs, inputs.max_utilization)
     spread = mover.force or (mover.cause is Cause.DEAD and inputs.shortfall == "spread")
+    over = spread and left > _TINY  # past max_utilization: said, even where it stays within capacity
     if left > _TINY and urgent:
         left = _place(shares, left, "", receivers, inputs, 1.0)
     if left > _TINY and last_resort:
@@ -198,7 +207,7 @@ def _move(
     if left > _TINY and spread:
         _spread(shares, left, (*receivers, *last_resort))
         return True, 0.0
-    return False, left
+    return over, left
 
 
 def _place(

@@ -40,8 +40,9 @@ def isolated(world: World, zone: str, now: float) -> bool:
 def review_agents(world: World, since: dict[str, float], now: float) -> None:
     """Brings the alerts about agents up to date: isolated vantages, absent and abstaining agents, differing configs."""
     texts: dict[str, str] = {}
+    speaking = {v.zone for s in world.board.states.values() for v in s.voices if v.verdict is Verdict.UNHEALTHY}
     for zone in sorted({a.zone for a in world.votes.agents.values() if a.fresh}):
-        if not isolated(world, zone, now):
+        if zone not in speaking or not isolated(world, zone, now):
             since.pop(zone, None)
             continue
         began = since.setdefault(zone, now)

@@ -136,9 +136,9 @@ class CheckRun:
             self.error = sample.reason or "the probe could not do its job"
             return False
         self.error = None
-        self._count(sample)
-        counts = sample.counts_as
-        if severity == 0 and self.rule.period_s > self.rule.interval_s * 1.5:
+        counts = 1 if sample.unpaid else sample.counts_as
+        self._count(sample, counts)
+        if severity == 0 and self.rare:
             # A check that agents take turns at comes by too rarely for `rise` passes in a row to be a fair demand of each
             # agent: with 7 agents and 30 s it would take 10 minutes. One turn's pass is that agent's whole word, as one
             # confirm look is (section 2); the quorum and `restore_after` guard the way back.
@@ -156,6 +156,11 @@ class CheckRun:
         return began and self.unresolved
 
     @property
+    def rare(self) -> bool:
+        """Agents take turns at this check: left alone, what it says here may be old by the time it counts."""
+        return self.rule.period_s > self.rule.interval_s * 1.5
+
+    @property
     def steady(self) -> bool:
         """Good, with nothing under way: one more pass changes no run and no latch."""
         return self.state is CheckState.GOOD and self._bad[1] == 0 and self.error is None
@@ -163,15 +168,15 @@ class CheckRun:
     def passes(self, sample: Sample) -> None:
         """Takes a pass of a steady check: the short way of `observe`, for nearly all looks of a healthy fleet."""
         self.looks += 1
-        self.passed += 1
+        self.passed += not sample.confirm
         self.last_at = max(self.last_at, sample.at + sample.duration_s)
 
-    def _count(self, sample: Sample) -> None:
+    def _count(self, sample: Sample, counts: int) -> None:
         if sample.status is Status.FAIL:
-            self.failed += 1
-            self._transport = self._transport + sample.counts_as if sample.transport else 0
+            self.failed += not sample.confirm
+            self._transport = self._transport + counts if sample.transport else 0
         else:
-            self.passed += 1
+            self.passed += not sample.confirm
             self._transport = 0
         if sample.status is not Status.PASS:
             self.reason, self.layer = sample.reason, sample.layer
@@ -211,10 +216,10 @@ class CheckRun:
         self.confirmed_at = now
         return True
 
-    def recheck(self) -> Recheck:
-        """The looks that confirm a first bad look of our own."""
+    def recheck(self, *, unpaid: bool = False) -> Recheck:
+        """The looks that confirm a first bad look of our own. One that cost nothing is repeated like any other."""
         if self.rule.layer is Layer.USER_PATH:
-            return Recheck(self.rule.name, 1, self.fall)
+            return Recheck(self.rule.name, self.fall - 1 if unpaid else 1, self.fall)
         return Recheck(self.rule.name, self.fall - 1, 1)
 
     def asked(self) -> Recheck:
@@ -259,8 +264,8 @@ class EndpointTracker:
         if not began:
             return _CHANGED if changed else _NOTHING
         urgent = run.rule.layer is not Layer.DEPENDENCY
-        repeat = run.rule.layer is Layer.CORRECTNESS
-        confirm = (run.recheck(),) if run.may_confirm(now) or repeat else ()
+        repeat = run.rule.layer is Layer.CORRECTNESS or (sample.unpaid and run.rule.layer in PAID)
+        confirm = (run.recheck(unpaid=sample.unpaid),) if run.may_confirm(now) or repeat else ()
         return Observation(changed=True, urgent=urgent, confirm=confirm)
 
     def asked(self, now: float, *, paid: bool) -> tuple[Recheck, ...]:
@@ -271,7 +276,7 @@ class EndpointTracker:
         return tuple(
             run.asked()
             for run in self.runs.values()
-            if run.rule.layer not in skip and not run.all_failed and run.may_confirm(now)
+            if run.rule.layer not in skip and not (run.all_failed and not run.rare) and run.may_confirm(now)
         )
 
     def touch(self) -> None:

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from steerd.core.decide import demand_of, plan_service, utilization
+from steerd.core.passive import active_region
+from steerd.core.preview import receives, service_notes
 from steerd.core.quantize import realised
+from steerd.core.quorum import EndpointState
 from steerd.core.steer import RouteState
 from steerd.core.world import World
 from steerd.model.health import DiagnosisKind, Health
@@ -86,8 +89,8 @@ def domain_health(world: World, service: str, name: str) -> Health:
     for d in diagnosis.current if diagnosis is not None else ():
         covers = members <= world.domains.members(service, d.of) if d.of != service else True
         if d.kind is DiagnosisKind.GLOBAL:
-            if all(world.board.states[e].health is Health.DOWN for e in members):
-                return Health.DOWN
+            if members and all(world.board.states[e].health >= d.health for e in members):
+                return d.health
         elif d.kind in (DiagnosisKind.ZONE, DiagnosisKind.REGION) and covers:
             return d.health
     if all(world.board.states[e].health is Health.UNKNOWN for e in members):
@@ -98,7 +101,8 @@ def domain_health(world: World, service: str, name: str) -> Health:
 def _service(world: World, service: str, now: float) -> dict[str, Any]:
     shares = served_shares(world, service)
     spec = world.service(service)
-    load = utilization(world, service, shares)
+    result = world.services[service].result
+    load = utilization(world, service, shares, result.diverted if result is not None else 0.0)
     demand = demand_of(world, service)
     capacity = sum(e.capacity for e in spec.endpoints if shares.get(e.name, 0.0) > 0)
     zones = world.domains.zones[service]
@@ -108,8 +112,9 @@ def _service(world: World, service: str, now: float) -> dict[str, Any]:
     diagnosis = world.diagnoser.services.get(service)
     current = diagnosis.current[0] if diagnosis is not None and diagnosis.current else None
     return {
-        "health": _worst(carrying or states).word,
+        "health": _health(states, carrying).word,
         "mode": "observe" if world.observing(service) else "steer",
+        "active": active_region(world, service),
         "demand": demand,
         "capacity": capacity,
         "utilization": round(demand / capacity, 4) if demand is not None and capacity > 0 else None,
@@ -140,6 +145,13 @@ def _service(world: World, service: str, now: float) -> dict[str, Any]:
     }
 
 
+def _health(states: list[EndpointState], carrying: list[EndpointState]) -> Health:
+    """A service is as well as what carries its traffic; with something of it down and drained it is at best degraded."""
+    worst = _worst(carrying or states)
+    hurt = any(s.health >= Health.DEGRADED for s in states)
+    return max(worst, Health.DEGRADED) if hurt and worst is not Health.UNKNOWN else worst
+
+
 def _worst(states: Iterable[Any]) -> Health:
     known = [s.health for s in states if s.health is not Health.UNKNOWN]
     return max(known) if known else Health.UNKNOWN
@@ -167,6 +179,7 @@ def _endpoint(world: World, name: str, shares: dict[str, float], load: dict[str,
         "reason": state.reason or (state.undecided_why if not state.decided else None),
         "zone": state.zone,
         "version": state.version,
+        "weighs": world.services[state.service].factors.get(name, (1.0, 0.0))[0],
     }
 
 
@@ -224,13 +237,18 @@ def preview(world: World, now: float) -> dict[str, Any]:
         services[spec.name] = {
             "shares": {k: round(v, 6) for k, v in sorted(planned.result.shares.items())},
             "utilization": {
-                k: round(v, 4) for k, v in sorted(utilization(world, spec.name, planned.result.shares).items())
+                k: round(v, 4)
+                for k, v in sorted(
+                    utilization(world, spec.name, planned.result.shares, planned.result.diverted).items()
+                )
             },
             "routes": routes,
             "vetoes": list(
                 {(v.guard, v.name): {"guard": v.guard, "name": v.name, "text": v.text} for v in vetoes}.values()
             ),
-            "notes": list(planned.result.notes),
+            "notes": [*planned.result.notes, *service_notes(world, spec.name, planned.result, now)],
+            "receives": receives(world, spec.name, world.services[spec.name].shares, planned.result),
+            "diverted": round(planned.result.diverted, 6),
             "kept": {k: round(v, 6) for k, v in planned.result.kept.items()},
             "mode": "observe" if world.observing(spec.name) else "steer",
         }

@@ -6,6 +6,7 @@ whole agent at once, so the cost of a quiet fleet does not grow with its endpoin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from steerd.core.timers import Timers
@@ -38,6 +39,9 @@ class VoteTable:
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
         self._ttl_s = 15.0
+        self.taken: Callable[[AgentState, Vote | None, Vote, float], None] | None = None
+        """Called with every vote taken, after what the agent said before: None when the counts of the two cannot be compared,
+        because the agent is new, started anew, was not heard or doubted itself in between."""
         self.agents: dict[str, AgentState] = {}
         self.votes: dict[str, dict[str, Vote]] = {}
 
@@ -70,6 +74,8 @@ class VoteTable:
         if isinstance(frame, Heartbeat) and frame.incarnation != agent.incarnation:
             return set(), []  # a heartbeat of a start whose full ballot has not come yet refreshes nothing
         touched: set[str] = set()
+        sure = agent.fresh and agent.abstaining is None and frame.abstaining is None
+        comparable = sure and frame.incarnation == agent.incarnation
         if frame.incarnation > agent.incarnation:
             if not (isinstance(frame, Ballot) and frame.full):
                 return set(), []
@@ -82,10 +88,12 @@ class VoteTable:
         self._timers.at(now + self._ttl_s, "agent", agent.name)
         if isinstance(frame, Heartbeat):
             return touched | self._mark_stale(agent, frame.stale, now), []
-        changed, new = self._fold_votes(agent, frame)
+        changed, new = self._fold_votes(agent, frame, now, comparable=comparable)
         return touched | changed, new
 
-    def _fold_votes(self, agent: AgentState, ballot: Ballot) -> tuple[set[str], list[Vote]]:
+    def _fold_votes(
+        self, agent: AgentState, ballot: Ballot, now: float, *, comparable: bool
+    ) -> tuple[set[str], list[Vote]]:
         touched: set[str] = set()
         new: list[Vote] = []
         if ballot.full:
@@ -105,9 +113,12 @@ class VoteTable:
             agent.stale_at.pop(vote.endpoint, None)
             votes[agent.name] = vote
             agent.endpoints.add(vote.endpoint)
+            if self.taken is not None:
+                self.taken(agent, old if comparable else None, vote, now)
             if old is None or old != vote:
-                touched.add(vote.endpoint)
                 new.append(vote)
+                if old is None or _says(old) != _says(vote):
+                    touched.add(vote.endpoint)  # a vote that only counts on changes no voice
         return touched, new
 
     def _mark_stale(self, agent: AgentState, stale: tuple[str, ...], now: float) -> set[str]:
@@ -148,3 +159,18 @@ class VoteTable:
         for endpoint in agent.endpoints:
             self.votes.get(endpoint, {}).pop(name, None)
         return set(agent.endpoints)
+
+
+def _says(vote: Vote) -> tuple[object, ...]:
+    """A vote without its sequence and counts: what voices are made of."""
+    return (
+        vote.verdict,
+        vote.all_failed,
+        vote.transport,
+        vote.suspect,
+        vote.reason,
+        vote.layer,
+        vote.check,
+        vote.version,
+        vote.errors,
+    )

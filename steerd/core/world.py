@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from steerd.core.activate import Activation
 from steerd.core.alerts import AlertBoard
 from steerd.core.confirm import Confirmer
+from steerd.core.damping import Damper
+from steerd.core.datagate import LagBoard, lags_to_store
 from steerd.core.diagnose import Diagnoser
 from steerd.core.domains import Domains
 from steerd.core.drains import Drains
 from steerd.core.effects import Effect, Record
+from steerd.core.gray import GrayBand
 from steerd.core.quorum import EndpointBoard
+from steerd.core.readings import Readings
+from steerd.core.relief import Relief
 from steerd.core.shares import Result
 from steerd.core.steer import Steer
 from steerd.core.timers import Timers
+from steerd.core.velocity import Velocity
 from steerd.core.votes import VoteTable
 from steerd.model.fleet import Fleet, Service
-from steerd.model.plan import Decision, Freeze, HardState, Pin, Veto
+from steerd.model.plan import Active, Decision, Freeze, HardState, Pin, Veto
 from steerd.model.route import Capabilities, Desired
 
 __all__ = ["ServiceState", "World"]
@@ -28,9 +35,9 @@ class ServiceState:
     """What is remembered of one service's plan.
 
     `reason` is the fingerprint of everything that may change a plan (drains, pins, config): a plan is computed again only when
-    it changes, so that nothing is reshuffled without a reason. `generation` counts the configs of this service. `adopted` tells
-    that routes' state was taken over or published once.
-    `blocked` are the routes the last plan could not be written to.
+    it changes, so that nothing is reshuffled without a reason. `factors` maps endpoints that weigh less to (factor, since when);
+    `plan_vetoes` is what the last plan stopped. `generation` counts the configs of this service. `adopted` tells that routes'
+    state was taken over or published once.
     """
 
     shares: dict[str, float] = field(default_factory=dict)
@@ -40,10 +47,13 @@ class ServiceState:
     adopted: bool = False
     demand: float | None = None
     vetoes: list[Veto] = field(default_factory=list)
-    blocked: tuple[Veto, ...] = ()
     last: Decision | None = None
     bootstrap_since: float | None = None
     undecided_since: float | None = None
+    plan_vetoes: tuple[Veto, ...] = ()
+    factors: dict[str, tuple[float, float]] = field(default_factory=dict)
+    spill: dict[str, float] = field(default_factory=dict)
+    standby_since: dict[str, float] = field(default_factory=dict)
     seen_vetoes: frozenset[tuple[str, str]] = frozenset()
 
 
@@ -59,6 +69,12 @@ class World:
         self.domains = Domains(self.fleet)
         self.votes = VoteTable(self.timers)
         self.board = EndpointBoard(self.fleet, self.votes, self.timers)
+        self.gray = GrayBand(self.timers)
+        self.votes.taken = lambda agent, old, new, now: self.gray.note(agent, old, new, self.board, now)
+        self.readings = Readings()
+        self.damper = Damper()
+        self.velocity = Velocity()
+        self.relief = Relief()
         self.diagnoser = Diagnoser(self.timers)
         self.confirmer = Confirmer()
         self.alerts = AlertBoard(self.emit)
@@ -75,6 +91,11 @@ class World:
         self.state_changed = False
         self.last_change: dict[str, float] = {}
         self.started_at = 0.0
+        self.now = 0.0
+        self.active: dict[str, Active] = {}
+        self.lags = LagBoard()
+        self.activations: dict[tuple[str, str], Activation] = {}
+        self.wanted_regions: set[tuple[str, str]] = set()
 
     def emit(self, effect: Effect) -> None:
         self.out.append(effect)
@@ -113,6 +134,11 @@ class World:
             desired=desired,
             shares={n: dict(s.shares) for n, s in self.services.items() if s.shares},
             last_change=dict(self.last_change),
+            penalties=dict(self.damper.penalties),
+            factors={e: f for s in self.services.values() for e, (f, _) in s.factors.items()},
+            removed={s: tuple(entries) for s, entries in self.velocity.log.items()},
             epoch=self.epoch,
             seq=self.seq,
+            active={s: self.active[s] for s in sorted(self.active)},
+            lags=lags_to_store(self),
         )

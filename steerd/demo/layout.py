@@ -83,6 +83,7 @@ class Layout:
             "store": {"kind": "sqlite", "path": str(self.folder / "steerd.db")},
             "providers": {"dns": {"kind": "embedded", "listen": f"127.0.0.1:{self.dns_port}", "zone": "demo.test"}},
             "services": {"chat": chat},
+            "guards": {"dwell": "1s"},
             "ramp": {"restore_after": "4s", "restore_steps": ["25%", "50%", "100%"], "restore_step_every": "2s"},
             "listen": {"host": "127.0.0.1", "port": self.api_port, "socket": str(self.socket)},
         }

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from steerd.model.route import Desired
 
-__all__ = ["Alert", "Cause", "Decision", "Drain", "Freeze", "HardState", "Phase", "Pin", "Veto"]
+__all__ = ["Active", "Alert", "Cause", "Decision", "Drain", "Freeze", "HardState", "Phase", "Pin", "Veto"]
 
 DomainKind = Literal["endpoint", "zone", "region"]
 
@@ -38,6 +38,7 @@ class Drain:
 
     `service` is None when the drain covers every service (operator drains). `fraction` is the part of the move done:
     1.0 is fully out. `until` is when an operator's drain ends. `step_at` is when its last step was taken.
+    `most` is how far it may go: under 1.0 for a repeated gray drain, or one that stopped because its receivers suffered.
     `by` is "automatic" or an operator's name. `shares` is what each endpoint carried before (explain, impact).
     """
 
@@ -55,6 +56,8 @@ class Drain:
     well_since: float | None = None
     now: bool = False
     force: bool = False
+    accept_data_loss: bool = False
+    most: float = 1.0
 
     @property
     def automatic(self) -> bool:
@@ -86,6 +89,15 @@ class Freeze:
     reason: str
     since: float
     until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """The region that serves an active-passive service, since when (steady seconds), and the region an operator called back."""
+
+    region: str
+    since: float
+    called: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +146,17 @@ class Decision:
         return f"{self.epoch}.{self.seq}"
 
 
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """How much a domain flapped (decisions.md, section 5): `value` at the time `at` (steady seconds), `flaps` entries into down
+    since the penalty was last under `reuse`, `suppressed` between reaching `suppress` and falling under `reuse`."""
+
+    value: float
+    at: float
+    flaps: int = 1
+    suppressed: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardState:
     """What must survive a restart (architecture.md): kept in the store, written with every decision."""
@@ -144,5 +167,10 @@ class HardState:
     desired: Mapping[str, Desired] = field(default_factory=dict)
     shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     last_change: Mapping[str, float] = field(default_factory=dict)
+    penalties: Mapping[str, Penalty] = field(default_factory=dict)
+    factors: Mapping[str, float] = field(default_factory=dict)
+    removed: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    active: Mapping[str, Active] = field(default_factory=dict)
+    lags: Mapping[str, float] = field(default_factory=dict)
     epoch: int = 0
     seq: int = 0

@@ -53,6 +53,10 @@ class Sample:
 
     `at` is the steady time of its start in seconds. `late_s` is the delay from the intended to the
     actual start. `counts_as` is how many looks it stands for (a user-path confirm counts as `fall`).
+    `unpaid`: a FAIL before anything was asked for (never connected), so that it cost no tokens: it counts as one look, and is
+    repeated as looks of a free check are, whatever `counts_as` says; a lost packet must not be a whole agent's word.
+    `confirm`: a look made because another failed. It counts for the verdict, not for the failure rate: a sample that is drawn when
+    things look bad says nothing of how often they are.
     `host_error` marks an ERROR of the agent's own host (descriptors, resolver, local network).
     """
 
@@ -66,6 +70,8 @@ class Sample:
     late_s: float = 0.0
     duration_s: float = 0.0
     counts_as: int = 1
+    unpaid: bool = False
+    confirm: bool = False
     host_error: bool = False
     version: str | None = None
     readings: Mapping[str, float] = field(default_factory=dict)

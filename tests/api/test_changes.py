@@ -37,6 +37,19 @@ async def test_each_command_arrives_as_it_was_asked(api):
     assert len({c.id for c in api.coordinator.commands}) == len(asked), "ids are never used twice"
 
 
+async def test_the_loss_of_data_is_accepted_in_so_many_words(api):
+    body = {"name": "r1", "reason": "lost", "accept_data_loss": True}
+    for method, path, sent in (
+        ("POST", "/v1/drains", body),
+        ("POST", "/v1/drains", {**body, "force": True, "accept_data_loss": False}),
+        ("DELETE", "/v1/drains/r1?accept_data_loss=true", None),
+        ("DELETE", "/v1/drains/r1?force", None),
+    ):
+        async with api.unix.request(method, path, json=sent) as r:
+            assert r.status == 200
+    assert [c.accept_data_loss for c in api.coordinator.commands] == [True, False, True, False]
+
+
 async def test_the_name_of_the_caller_is_not_taken_from_what_it_says(api):
     async with api.unix.post("/v1/drains", json={"name": "z1", "reason": "r", "by": "somebody"}) as r:
         assert r.status == 400

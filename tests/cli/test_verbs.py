@@ -144,6 +144,17 @@ def test_plan_and_history(served):
     assert "z1 restored" in served.run("history", "--since", "1970-01-01T00:00:00+00:00").output
 
 
+def test_the_loss_of_data_is_accepted_in_so_many_words(served):
+    for args in (
+        ("drain", "r1", "--reason", "lost", "--now", "--accept-data-loss"),
+        ("drain", "r1", "--reason", "lost", "--force"),
+        ("restore", "r1", "--accept-data-loss"),
+        ("restore", "r1", "--force"),
+    ):
+        assert served.run(*args).exit_code == 0
+    assert [c.accept_data_loss for c in served.coordinator.commands] == [True, False, True, False]
+
+
 def test_commands(served):
     for args in (
         ("drain", "z1", "--reason", "kernel", "--for", "1h30m", "--now", "--force"),

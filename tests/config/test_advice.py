@@ -40,13 +40,7 @@ def test_two_regions_and_no_outside_vantage() -> None:
         ("ttl: 30s", "ttl: 10m", "may be cached for 10m, longer than the RTO of 1m"),
         ("    demand: 100", "    fallback: elsewhere\n    demand: 100", "falls back on 'elsewhere'"),
         ("us: {dsn: {env: US_DSN}}", "", "endpoints in us, where dependency vectors has no instance"),
-        ("ramp: {", "gray: {down: [40%, 10%]}\nramp: {", "gray is not in force"),
-        ("ramp: {", "damping: {penalty: 500}\nramp: {", "damping is not in force"),
-        ("ramp: {", "guards: {max_removed: {share: 10%, per: 5m}}\nramp: {", "guards.max_removed is not in force"),
-        ("ramp: {", "guards: {dwell: 5m}\nramp: {", "guards.dwell is not in force"),
-        ("ramp: {", "guards: {repeat_block: 5h}\nramp: {", "guards.repeat_block is not in force"),
         ("ramp: {", 'alerts: [{webhook: "https://hooks.internal/x"}]\nramp: {', "alerts are not sent anywhere yet"),
-        ("mode: active-active,", "mode: active-active, failback: manual,", "`failback: manual` is not built yet"),
         (
             "interval: 30s}",
             "interval: 30s, budget: {tokens_per_day: 9}}",

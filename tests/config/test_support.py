@@ -35,12 +35,11 @@ def test_nothing_is_missing_for_what_is_built() -> None:
             "coordinator",
             "providers.dns: ",
         ),
-        (ROUTING, "    routing: {mode: active-passive, order: [eu, us]}", "coordinator", "services.chat.routing: "),
         (
             ROUTING,
-            ROUTING + "\n    activate: {us: [{wait_ready: 1, timeout: 1m}]}",
+            ROUTING + "\n    activate: {us: [{scale: {kubernetes: {replicas: 8}}, timeout: 1m}]}",
             "coordinator",
-            "services.chat.activate: ",
+            "services.chat.activate.us: ",
         ),
         (
             ROUTING,
@@ -48,7 +47,6 @@ def test_nothing_is_missing_for_what_is_built() -> None:
             "coordinator",
             "services.chat.fallback: there is no such service",
         ),
-        ("demand: 100", "demand: {from: progress}", "coordinator", "services.chat.demand: "),
         (
             "depends_on: [embedder]",
             "depends_on: [vectors]",

@@ -37,7 +37,7 @@ def drain(name: str, number: int = 1) -> OperatorCommand:
 async def settled(rig: Rig, coordinator: Coordinator) -> None:
     """Leading, votes counted, everything in sync."""
     await until(lambda: coordinator.ready()[0], 30)
-    await until(lambda: coordinator.status()["services"]["chat"]["health"] == "healthy", 60)
+    await until(lambda: coordinator.status()["services"]["chat"]["health"] != "unknown", 60)
     await asyncio.sleep(15.0)
 
 

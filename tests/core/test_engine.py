@@ -550,3 +550,11 @@ def test_checks_that_cost_tokens_are_confirmed_only_where_they_failed(layer: Lay
     bench = warm(Bench(make_fleet()))
     bench.say("probe-eua", HEALTHY, ["usa-1"], suspect=True, layer=layer, paid=bool(paid))
     assert [c.paid for c in bench.confirms()] == [paid]
+
+
+def test_a_service_with_a_dead_zone_out_of_the_way_is_degraded_not_well() -> None:
+    bench = warm(Bench(make_fleet()))
+    assert bench.engine.status(bench.now)["services"]["chat"]["health"] == "healthy"
+    lose(bench, "eua")
+    bench.run(5)
+    assert bench.engine.status(bench.now)["services"]["chat"]["health"] == "degraded"

@@ -394,7 +394,9 @@ def test_explain_does_not_call_the_unknown_healthy() -> None:
 
 
 def test_a_record_bound_to_a_region_says_when_nothing_is_left_for_it() -> None:
-    bench = warm(Bench(with_routes(make_fleet(demand=None), only=("eu",))))
+    fleet = with_routes(make_fleet(demand=None), only=("eu",))
+    inside = {e: 255 if e.startswith("eu") else 0 for e in fleet.endpoint_by_name}
+    bench = warm(Bench(fleet, served=inside))
     lose(bench, "eua", "eub", "euc")
     bench.run(20)
     assert "residency-blocked" in bench.alerts()

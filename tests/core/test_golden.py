@@ -4,8 +4,8 @@ A script is blocks of commands, `----`, and the expected output up to an empty l
 
     UPDATE_GOLDEN=1 pytest tests/core/test_golden.py
 
-Commands: fleet, lead, healthy/unhealthy/wrong/degraded WHO.. [by AGENTS], mute/unmute ZONE.., run SECONDS, drain/restore/pin/
-freeze/unfreeze, fail RESULT|-, edit TARGET=WEIGHT, show.
+Commands: fleet, lead, healthy/unhealthy/wrong/degraded/saturated WHO.. [by AGENTS], lose WHO.. rate=, ttft WHO.. s=, mute/unmute
+ZONE.., run SECONDS, drain/restore/pin/freeze/unfreeze, fail RESULT|-, edit TARGET=WEIGHT, show.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from steerd.core import effects as fx
+from steerd.model.fleet import Objectives
+from steerd.model.sample import Layer
 from steerd.model.vote import Verdict
 from tests.support.bench import Bench
 from tests.support.fleets import MEMBERS, WEIGHTED, make_fleet
@@ -55,6 +57,7 @@ class Player:
             demand=float(demand) if demand else None,
             outside=int(options.get("outside", 1)),
             per=options.get("per", "endpoint"),
+            objectives=Objectives(ttft_s=float(options["ttft"])) if "ttft" in options else Objectives(),
         )
         return Bench(fleet, MEMBERS if "membership" in names else WEIGHTED, served={} if "empty" in names else None)
 
@@ -63,7 +66,11 @@ class Player:
             bench.lead()
         elif verb == "run":
             bench.run(float(names[0]))
-        elif verb in ("healthy", "unhealthy", "wrong", "degraded"):
+        elif verb == "lose":
+            bench.losing.update(dict.fromkeys(self._endpoints(bench, names), float(options["rate"])))
+        elif verb == "ttft":
+            bench.read("ttft_s", dict.fromkeys(self._endpoints(bench, names), float(options["s"])))
+        elif verb in ("healthy", "unhealthy", "wrong", "degraded", "saturated"):
             self._vote(bench, verb, names, options)
         elif verb in ("mute", "unmute"):
             agents = {a.name for a in bench.fleet.agents if a.zone in names}
@@ -85,17 +92,21 @@ class Player:
             return [f"answer {answer.result}: {answer.text}"]
         return []
 
-    def _vote(self, bench: Bench, verb: str, names: list[str], options: dict[str, str]) -> None:
-        endpoints = [
+    def _endpoints(self, bench: Bench, names: list[str]) -> list[str]:
+        return [
             e
             for e, s in bench.fleet.endpoint_by_name.items()
             if not names or {e, s.zone, bench.fleet.vantage_region(s.zone)} & set(names)
         ]
+
+    def _vote(self, bench: Bench, verb: str, names: list[str], options: dict[str, str]) -> None:
+        endpoints = self._endpoints(bench, names)
         by = options.get("by")
         agents = [a.name for a in bench.fleet.agents if by is None or a.zone in by.split(",")]
-        verdict = {"healthy": Verdict.HEALTHY, "degraded": Verdict.DEGRADED}.get(verb, Verdict.UNHEALTHY)
+        verdict = Verdict(verb) if verb in ("healthy", "degraded", "saturated") else Verdict.UNHEALTHY
         reason = "wrong answer" if verb == "wrong" else "connection refused"
-        bench.all_say(verdict, endpoints, agents, transport=verb == "unhealthy", reason=reason)
+        layer = Layer(options["layer"]) if "layer" in options else None
+        bench.all_say(verdict, endpoints, agents, transport=verb == "unhealthy", reason=reason, layer=layer)
 
     def _tell(self, after: float, effect: fx.Effect) -> str | None:
         at = f"+{after:.1f}s"

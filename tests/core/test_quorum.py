@@ -174,3 +174,9 @@ def test_settle_waits_for_those_halfway_but_not_longer_than_two_seconds() -> Non
     for agent in AGENTS[3:]:
         votes.fold(Ballot(agent, 1, 4, False, (vote(second, Verdict.UNHEALTHY, 2),)), 11.9)
     assert board.update(second, 11.9) == {first, second}
+
+
+def test_with_a_single_voice_that_voice_decides_both_ways() -> None:
+    assert reaches(1, 1, 1, Quorum(voices=1, vantage_regions=1))
+    assert not under(1, 1, Quorum(voices=1))
+    assert under(0, 1, Quorum(voices=1))

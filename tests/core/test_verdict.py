@@ -360,3 +360,25 @@ def test_a_pass_in_turn_is_that_agents_whole_word() -> None:
     assert run.state is CheckState.FAIL
     run.observe(sample(Status.PASS, layer=Layer.USER_PATH))
     assert run.state is CheckState.GOOD
+
+
+def test_a_paid_look_that_never_connected_is_one_look_and_is_repeated() -> None:
+    t = tracker(Layer.USER_PATH)
+    feed(t, "P", Layer.USER_PATH)
+    first = t.observe(sample(Status.FAIL, 30.0, Layer.USER_PATH, counts_as=3, transport=True, unpaid=True), 30.0)
+    assert [(r.looks, r.counts_as) for r in first.confirm] == [(2, 3)]
+    assert t.vote(None).suspect
+    t.observe(sample(Status.FAIL, 30.3, Layer.USER_PATH, counts_as=3, transport=True, unpaid=True), 30.3)
+    assert t.runs["user_path"].state is not CheckState.FAIL
+    t.observe(sample(Status.FAIL, 30.6, Layer.USER_PATH, counts_as=3, transport=True, unpaid=True), 30.6)
+    assert t.runs["user_path"].state is CheckState.FAIL
+    assert t.runs["user_path"].transport
+
+
+def test_looks_made_because_one_failed_are_no_sample_of_the_failure_rate() -> None:
+    run = make_run()
+    run.observe(sample(Status.FAIL))
+    run.observe(sample(Status.FAIL, confirm=True))
+    run.observe(sample(Status.PASS, confirm=True))
+    run.observe(sample(Status.PASS))
+    assert (run.passed, run.failed) == (1, 1)

@@ -7,9 +7,9 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -164,10 +164,13 @@ def test_status_and_explain_as_an_operator_sees_them(rig: Rig) -> None:
     rig.models["eua"].kill()
     rig.wait(lambda s: s["drains"])
     run = subprocess.run(
-        ["./.venv/bin/steerd", "status", "--socket", str(rig.socket)] if Path(".venv/bin/steerd").exists() else
-        ["steerd", "status", "--socket", str(rig.socket)],
-        check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"}, timeout=30,
-    )  # fmt: skip
+        [sys.executable, "-m", "steerd", "status", "--socket", str(rig.socket)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "100"},
+        timeout=30,
+    )
     assert run.returncode == 1, run.stderr
     assert "eua" in run.stdout
     assert max(map(len, run.stdout.splitlines())) <= 100

@@ -6,6 +6,7 @@ No sockets, no clocks. `Bench.run` steps the engine through time and carries its
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from steerd.core import effects as fx
@@ -14,7 +15,7 @@ from steerd.core.engine import Engine
 from steerd.model.fleet import Fleet
 from steerd.model.plan import Decision, HardState
 from steerd.model.route import Capabilities, Fence, Observed
-from steerd.model.sample import Layer
+from steerd.model.sample import Layer, Reading
 from steerd.model.vote import Ballot, CheckCounts, Heartbeat, Verdict, Vote
 from tests.support.fleets import WEIGHTED
 
@@ -47,12 +48,20 @@ class Bench:
         self.said: dict[str, dict[str, Vote]] = {}
         self.muted: set[str] = set()
         self.abstaining: dict[str, str] = {}
+        self.losing: dict[str, float] = {}
+        """Endpoint -> the part of its looks that fails, whatever agents say of it: only counts show it."""
+        self.blind_to_loss: set[str] = set()
+        """Agents whose looks are not lost."""
+        self._counts: dict[tuple[str, str], tuple[float, float]] = {}
+        self.fed: list[tuple[ev.Event, float]] = []
+        """Everything the engine was given: enough to play it again."""
         self._numbers: dict[str, int] = {}
+        self._incarnations: dict[str, int] = {}
         self._next_beat = start
         self._answers: dict[str, fx.Answer] = {}
         self._ids = 0
-        caps_of = {p.name: caps for p in fleet.providers}
-        self._step(ev.ConfigLoaded(fleet, caps_of))
+        self.caps_of = {p.name: caps for p in fleet.providers}
+        self._step(ev.ConfigLoaded(fleet, self.caps_of))
         for service in fleet.services:
             for route in service.routes:
                 weights = served if served is not None else {t.key: caps.weight_max for t in route.targets}
@@ -97,14 +106,80 @@ class Bench:
             sequence = known[endpoint].sequence + 1 if endpoint in known else 1
             vote = Vote(
                 endpoint, verdict, sequence, layer=layer or (Layer.LIVENESS if bad else None), reason=reason if bad else None,
-                transport=bad and transport, all_failed=bad, counts=(CheckCounts("liveness", 3, 0),), **kwargs,
+                transport=bad and transport, all_failed=bad, counts=self._counted(agent, endpoint), **kwargs,
             )  # fmt: skip
             known[endpoint] = vote
             votes.append(vote)
         frame = Ballot(
-            agent, 1, self._number(agent), first, tuple(votes), (), self.abstaining.get(agent), self.fleet.config_hash
+            agent,
+            self._incarnations.get(agent, 1),
+            self._number(agent),
+            first,
+            tuple(votes),
+            (),
+            self.abstaining.get(agent),
+            self.fleet.config_hash,
         )
         self._step(ev.BallotReceived(frame))
+
+    def _counted(self, agent: str, endpoint: str) -> tuple[CheckCounts, ...]:
+        passed, failed = self._counts.get((agent, endpoint), (1000.0, 0.0))
+        return (CheckCounts("liveness", int(passed), int(failed)),)
+
+    def _look(self, agent: str, seconds: float) -> None:
+        """Counts this agent's looks (one in 5 s) at endpoints that lose some, and sends those votes again."""
+        again = [e for e in self.losing if e in self.said.get(agent, {})]
+        for endpoint in again:
+            passed, failed = self._counts.get((agent, endpoint), (1000.0, 0.0))
+            rate = self.losing[endpoint] if agent not in self.blind_to_loss else 0.0
+            self._counts[agent, endpoint] = (passed + seconds / 5 * (1 - rate), failed + seconds / 5 * rate)
+        if again:
+            known = self.said[agent]
+            votes = tuple(
+                replace(known[e], sequence=known[e].sequence + 1, counts=self._counted(agent, e)) for e in again
+            )
+            known.update({v.endpoint: v for v in votes})
+            self._step(ev.BallotReceived(self._ballot(agent, votes, full=False)))
+
+    def deliver(self, frame: Ballot | Heartbeat) -> None:
+        """A frame as it is, whatever it says."""
+        self._numbers[frame.agent] = max(self._numbers.get(frame.agent, 0), frame.number)
+        self._step(ev.BallotReceived(frame))
+
+    def deliver_event(self, event: ev.Event) -> None:
+        self._step(event)
+
+    def start_anew(self) -> None:
+        """The coordinator's process starts anew: an engine that knows nothing, to which every agent sends a full ballot."""
+        self.engine = Engine("co")
+        self._step(ev.ConfigLoaded(self.fleet, self.caps_of))
+        for agent, known in self.said.items():
+            if agent not in self.muted:
+                self._step(ev.BallotReceived(self._ballot(agent, tuple(known.values()), full=True)))
+
+    def restart(self, agent: str) -> None:
+        """The agent starts anew: its counts do, and its first ballot is a full one of a new incarnation."""
+        self._incarnations[agent] = self._incarnations.get(agent, 1) + 1
+        for endpoint, vote in self.said[agent].items():
+            passed, failed = self._counts.pop((agent, endpoint), (0.0, 0.0))
+            counts = (CheckCounts("liveness", int(passed) + 1, int(failed)),)
+            self.said[agent][endpoint] = replace(vote, counts=counts)
+        votes = tuple(self.said[agent].values())
+        self._step(ev.BallotReceived(self._ballot(agent, votes, full=True)))
+
+    def _ballot(self, agent: str, votes: tuple[Vote, ...], *, full: bool) -> Ballot:
+        return Ballot(
+            agent, self._incarnations.get(agent, 1), self._number(agent), full, votes, (), self.abstaining.get(agent),
+            self.fleet.config_hash,
+        )  # fmt: skip
+
+    def read(self, name: str, values: dict[str, float], agent: str | None = None) -> None:
+        """One agent (the first by default) sends readings: subject -> value."""
+        agent = agent or self.fleet.agents[0].name
+        readings = tuple(Reading(subject, name, value) for subject, value in values.items())
+        now = self._incarnations.get(agent, 1)
+        beat = Heartbeat(agent, now, self._number(agent), (), readings, None, self.fleet.config_hash)
+        self._step(ev.BallotReceived(beat))
 
     def run(self, seconds: float) -> None:
         """Lets time pass: heartbeats every 2 s from agents that are not muted, ticks when the engine wants them."""
@@ -115,8 +190,15 @@ class Bench:
                 self._next_beat += _HEARTBEAT_S
                 for agent in self.said:
                     if agent not in self.muted:
+                        self._look(agent, _HEARTBEAT_S)
                         beat = Heartbeat(
-                            agent, 1, self._number(agent), (), (), self.abstaining.get(agent), self.fleet.config_hash
+                            agent,
+                            self._incarnations.get(agent, 1),
+                            self._number(agent),
+                            (),
+                            (),
+                            self.abstaining.get(agent),
+                            self.fleet.config_hash,
                         )
                         self._step(ev.BallotReceived(beat))
             self._step(ev.Tick())
@@ -179,6 +261,7 @@ class Bench:
     def _step(self, event: ev.Event) -> None:
         queue = [event]
         while queue:
+            self.fed.append((queue[0], self.now))
             for effect in self.engine.step(queue.pop(0), self.now):
                 self.log.append((self.now, effect))
                 queue.extend(self._carry_out(effect))

@@ -34,6 +34,11 @@ ROOT = Path(__file__).resolve().parents[2]
 ZONES = {"eua": "eu", "eub": "eu", "usa": "us"}
 RECORD = "chat.acme.example"
 MODEL = "demo-7b"
+CALM = {
+    "guards": {"dwell": "1s", "max_removed": {"share": "100%", "per": "1s"}},
+    "damping": {"penalty": 1, "half_life": "1s"},
+}
+"""One world sees failure after failure within minutes here: the limits that bind such a fleet have tests of their own."""
 UP_WITHIN_S = 60.0
 
 
@@ -168,6 +173,7 @@ class Rig:
             },
         }  # fmt: skip
         os.environ["RIG_TSIG"] = self.named.secret
+        merge(config, CALM)
         merge(config, self._overrides)
         self.config.write_text(yaml.safe_dump(config, sort_keys=False))
 

@@ -1,0 +1,57 @@
+"""Readings: the numbers that agents send along on endpoints, the newest of each agent (decisions.md, section 3).
+
+Names the core knows: `ttft_s` (time to first token, seconds), `running` and `waiting` (requests in an engine). Replication lag has
+rules of its own (`steerd.core.datagate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from math import isfinite
+
+from steerd.model.sample import Reading
+
+__all__ = ["Readings"]
+
+
+_NAMES = frozenset({"ttft_s", "running", "waiting"})
+
+
+class Readings:
+    """The newest value of every (subject, name) by agent. Bounded by the fleet: unknown subjects are not kept."""
+
+    def __init__(self) -> None:
+        self._subjects: frozenset[str] = frozenset()
+        self._values: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
+
+    def configure(self, subjects: Iterable[str], agents: Collection[str]) -> None:
+        """`subjects` are the endpoints that may have readings."""
+        self._subjects = frozenset(subjects)
+        for key in [k for k in self._values if k[0] not in self._subjects]:
+            del self._values[key]
+        for values in self._values.values():
+            for agent in [a for a in values if a not in agents]:
+                del values[agent]
+
+    def fold(self, agent: str, readings: Iterable[Reading], now: float) -> None:
+        """Takes readings of one agent; an older one than is known changes nothing."""
+        for reading in readings:
+            if reading.name not in _NAMES:
+                continue
+            if reading.subject not in self._subjects or not isfinite(reading.value):
+                continue
+            at = now - max(0.0, reading.age_s)
+            values = self._values.setdefault((reading.subject, reading.name), {})
+            known = values.get(agent)
+            if known is None or known[1] <= at:
+                values[agent] = (reading.value, at)
+
+    def values(self, subject: str, name: str, now: float, within_s: float) -> list[float]:
+        """What agents read no longer than `within_s` ago, smallest first."""
+        known = self._values.get((subject, name), {})
+        return sorted(value for value, at in known.values() if now - at <= within_s)
+
+    def median(self, subject: str, name: str, now: float, within_s: float) -> float | None:
+        """The middle one (the lower of two) of what agents read lately; None without any."""
+        values = self.values(subject, name, now, within_s)
+        return values[(len(values) - 1) // 2] if values else None

@@ -1,0 +1,52 @@
+"""One agent's looks at one subject by one check, and how many of them were left out because they would have told nothing."""
+
+from __future__ import annotations
+
+from steerd.agent.watchlist import Watch
+from steerd.core.verdict import CheckRun
+
+__all__ = ["Job"]
+
+
+class Job:
+    """`slot` is the next one on the cadence; `armed` while it stands in the kernel's heap."""
+
+    __slots__ = ("armed", "busy", "fails_at", "live", "parked", "run", "slot", "watch")
+
+    def __init__(self, watch: Watch, run: CheckRun) -> None:
+        self.watch = watch
+        self.run = run
+        self.slot: int | None = None
+        self.armed = False
+        self.busy = False
+        self.live = True
+        self.parked = False
+        self.fails_at: int | None = None
+
+    def park(self, fails_at: int | None) -> None:
+        """Leave out looks from `slot` on, and up to slot `fails_at` where one is known to get lost. A run that needs none is
+        never stale: its last look lies in the future.
+        """
+        self.parked = True
+        self.fails_at = fails_at
+        self.run.last_at = float("inf")
+
+    def settle(self, wall: float) -> None:
+        """Count the looks that were due up to `wall`."""
+        assert self.slot is not None, "only a planned job is parked"
+        following = self.watch.cadence.after(wall)
+        if self.fails_at is not None:
+            following = min(following, self.fails_at)
+        passed = following - self.slot
+        if passed > 0:
+            self.run.passed += passed
+            self.run.looks += passed
+            self.slot = following
+
+    def unpark(self, wall: float, now: float) -> None:
+        """Count, and let looks be made again. `now` is the steady time of `wall`."""
+        self.settle(wall)
+        assert self.slot is not None, "only a planned job is parked"
+        self.parked = False
+        self.fails_at = None
+        self.run.last_at = now - (wall - self.watch.cadence.time(self.slot - 1))

@@ -1,0 +1,119 @@
+"""Who can reach whom, how long it takes, and how much gets lost on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steerd.model.fleet import Fleet
+
+__all__ = ["GROUPS", "Link", "Network", "Node", "Path"]
+
+GROUPS = ("endpoints", "agents", "coordinators", "store", "providers", "any")
+"""Words that stand for many nodes in a link's `from` and `to`."""
+
+_NEAR_S = 0.001
+"""One way, between any two nodes; `latency` faults add to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A place on the network. `groups` are all the names that select it."""
+
+    name: str
+    groups: frozenset[str]
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """A fault of the network, one way. Node names are selectors: a name, a zone, a region or one of `GROUPS`."""
+
+    source: str
+    to: str
+    loss: float = 0.0
+    cut: bool = False
+    latency_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One way from a node to another. `loss` is the probability that one message gets lost."""
+
+    cut: bool
+    loss: float
+    latency_s: float
+
+    @property
+    def clear(self) -> bool:
+        return not self.cut and self.loss == 0.0
+
+
+class Network:
+    """All nodes of a fleet and the faults between them."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.links: list[Link] = []
+        self._nodes: dict[str, Node] = {}
+        self._paths: dict[tuple[str, str], Path] = {}
+        self._trips: dict[tuple[str, str], Path] = {}
+        self.load(fleet)
+
+    def load(self, fleet: Fleet) -> None:
+        """Nodes of a config; a new one adds to them."""
+        for agent in fleet.agents:
+            self._add(agent.name, "agents", agent.zone, fleet.vantage_region(agent.zone))
+        for coordinator in fleet.coordinators:
+            self._add(coordinator.name, "coordinators", coordinator.region)
+        for service in fleet.services:
+            for endpoint in service.endpoints:
+                region = fleet.vantage_region(endpoint.zone)
+                self._add(endpoint.name, "endpoints", endpoint.zone, region, service.name)
+        for dependency in fleet.dependencies:
+            self._add(dependency.name, "dependencies")
+            for region in dependency.instances:
+                self._add(f"{dependency.name}@{region}", "dependencies", dependency.name, region)
+        for provider in fleet.providers:
+            self._add(provider.name, "providers")
+        self._add("store", "store")
+        self.changed()
+
+    def _add(self, name: str, *groups: str) -> None:
+        self._nodes[name] = Node(name, frozenset((name, "any", *groups)))
+
+    def selects(self, selector: str) -> set[str]:
+        """Names of the nodes that `selector` means."""
+        return {n.name for n in self._nodes.values() if selector in n.groups}
+
+    def changed(self) -> None:
+        """A link fault began or ended."""
+        self._paths.clear()
+        self._trips.clear()
+
+    def path(self, source: str, to: str) -> Path:
+        """One message's way."""
+        found = self._paths.get((source, to))
+        if found is None:
+            found = self._paths[source, to] = self._fold(
+                [link for link in self.links if self._meets(link, source, to)], _NEAR_S
+            )
+        return found
+
+    def trip(self, source: str, to: str) -> Path:
+        """There and back: a look, a call. A fault that meets both ways counts once for loss."""
+        found = self._trips.get((source, to))
+        if found is None:
+            there = [link for link in self.links if self._meets(link, source, to)]
+            back = [link for link in self.links if self._meets(link, to, source)]
+            both = self._fold(list(dict.fromkeys((*there, *back))), 0.0)
+            latency_s = self.path(source, to).latency_s + self.path(to, source).latency_s
+            found = self._trips[source, to] = Path(both.cut, both.loss, latency_s)
+        return found
+
+    def _meets(self, link: Link, source: str, to: str) -> bool:
+        known = self._nodes
+        return source in known and to in known and link.source in known[source].groups and link.to in known[to].groups
+
+    def _fold(self, links: list[Link], latency_s: float) -> Path:
+        through = 1.0
+        for link in links:
+            through *= 1.0 - link.loss
+        return Path(any(link.cut for link in links), 1.0 - through, latency_s + sum(link.latency_s for link in links))

@@ -1,0 +1,129 @@
+"""Each rule's check sees what breaks it, and lets pass what does not."""
+
+from __future__ import annotations
+
+from steerd.model.plan import Cause, Drain, Phase
+from steerd.model.route import Fence, Member
+from steerd.providers.memory import Record
+from steerd.providers.registry import CAPABILITIES
+from steerd.sim import invariants as rules
+from steerd.sim.provider import Far
+from tests.support.bench import Bench
+from tests.support.fleets import make_fleet
+
+
+def ledger() -> rules.Ledger:
+    return rules.Ledger(make_fleet())
+
+
+def record(weight: int, epoch: int, seq: int = 1) -> Record:
+    return Record({"a": Member("a", weight)}, 30.0, Fence("test", epoch, seq, ""))
+
+
+def broken(book: rules.Ledger) -> list[int]:
+    return [v.rule for v in book.violations]
+
+
+def test_an_empty_write() -> None:
+    book = ledger()
+    rules.non_empty(book, "x", record(1, 1), 0.0)
+    assert broken(book) == []
+    rules.non_empty(book, "x", record(0, 1), 0.0)
+    assert broken(book) == [1]
+
+
+def test_a_fence_that_goes_back() -> None:
+    book, far = ledger(), Far("dns", CAPABILITIES["route53"])
+    rules.fence_never_goes_back(book, far, "x", record(1, 1), record(1, 2), 0.0)
+    assert broken(book) == []
+    rules.fence_never_goes_back(book, far, "x", record(1, 2), record(1, 1, 9), 0.0)
+    assert broken(book) == [10]
+    plain = Far("lb", CAPABILITIES["haproxy"])
+    rules.fence_never_goes_back(book, plain, "x", record(1, 2), record(1, 1), 0.0)
+    assert broken(book) == [10]
+
+
+def test_a_needless_write() -> None:
+    book = ledger()
+    rules.writes_change_something(book, "x", record(1, 1), record(1, 2), 0.0)
+    assert broken(book) == []
+    rules.writes_change_something(book, "x", record(1, 1), record(1, 1, 2), 0.0)
+    assert broken(book) == [14]
+
+
+def test_a_call_without_lease() -> None:
+    book = ledger()
+    rules.lease_outlives_call(book, "co", "co", 6.0, 5.0, 0.0)
+    assert broken(book) == []
+    rules.lease_outlives_call(book, "co", "other", 9.0, 5.0, 0.0)
+    rules.lease_outlives_call(book, "co", "co", 4.0, 5.0, 0.0)
+    assert broken(book) == [12, 12]
+
+
+def test_an_epoch_that_goes_back_and_a_decision_without_why() -> None:
+    book = ledger()
+    rules.epochs_never_decrease(book, 3, 1, 0.0)
+    rules.epochs_never_decrease(book, 2, 9, 0.0)
+    rules.decisions_explain_themselves(book, {"epoch": 3, "seq": 1, "why": {}}, 0.0)
+    assert broken(book) == [9, 17]
+
+
+def test_cleanup_of_what_is_needed() -> None:
+    book = ledger()
+    book.desired_by["r"] = "2"
+    book.applied_by["r"] = "1"
+    rules.cleanup_spares_what_is_needed(book, "0", 0.0)
+    assert broken(book) == []
+    rules.cleanup_spares_what_is_needed(book, "1", 0.0)
+    rules.cleanup_spares_what_is_needed(book, "2", 0.0)
+    assert broken(book) == [11, 11]
+
+
+def test_conclusions_without_cause() -> None:
+    bench = Bench(make_fleet())
+    bench.lead()
+    bench.all_say("healthy")  # type: ignore[arg-type]  # the word of the enum
+    world, book = bench.engine.world, ledger()
+    state = world.board.states["eua-1"]
+    rules.votes_are_counted_once_and_fresh(book, world, state, bench.now, 0.0)
+    rules.order_of_votes_does_not_matter(book, world, state, bench.now, 0.0)
+    rules.undecided_changes_nothing(book, state, 0.0)
+    assert broken(book) == []
+    rules.votes_are_counted_once_and_fresh(book, world, state, bench.now + 100.0, 0.0)
+    assert set(broken(book)) == {7}
+    state.decided = False
+    rules.undecided_changes_nothing(book, state, 0.0)
+    state.health = state.health.DOWN
+    rules.minority_is_impotent(book, world, state, {"eua"}, 0.0)
+    assert {5, 6} <= set(broken(book))
+
+
+def test_two_zones_of_a_region() -> None:
+    bench = Bench(make_fleet())
+    world, book = bench.engine.world, ledger()
+
+    def drain(name: str, cause: Cause) -> Drain:
+        return Drain(
+            name=name, kind="zone", cause=cause, by="automatic", reason="", since=0.0, service="chat", phase=Phase.HELD
+        )
+
+    first, second = drain("eua", Cause.DOWN), drain("eub", Cause.DOWN)
+    world.drains.book = {d.key: d for d in (first, second)}
+    rules.guards_hold(book, world, [second], 0.0)
+    assert broken(book) == [3]
+    dead = drain("eub", Cause.DEAD)
+    world.drains.book = {d.key: d for d in (first, dead)}
+    rules.guards_hold(other := ledger(), world, [dead], 0.0)
+    assert broken(other) == []
+
+
+def test_penalties() -> None:
+    book = ledger()
+    rules.penalties_stay_in_bounds(book, {"a": 12000.0}, 12000.0, 0.0)
+    assert broken(book) == []
+    rules.penalties_stay_in_bounds(book, {"a": 12001.0}, 12000.0, 0.0)
+    assert broken(book) == [15]
+
+
+def test_every_rule_has_words() -> None:
+    assert list(rules.RULES) == list(range(1, 18))

@@ -1,0 +1,72 @@
+"""Scenario files: what is wrong is told with its line and column; what is right is read as meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from steerd.config import ConfigError
+from steerd.sim.reading import load_scenario, parse_faults
+from tests.sim.locate import OWN
+
+HEAD = "scenario: x\nconfig: {fleet}\nduration: 5m\n"
+
+
+def load(tmp_path: Path, body: str) -> object:
+    file = tmp_path / "x.yaml"
+    file.write_text(HEAD.format(fleet=OWN / "fleets" / "one-each.yaml") + body)
+    return load_scenario(file)
+
+
+@pytest.mark.parametrize(
+    ("body", "place", "words"),
+    [
+        ("faults: [{at: 1s, endpoint: eu-a-1, kind: crsh}]", "4:43", "did you mean 'crash'"),
+        ("faults: [{at: 1s, endpoint: eu-a-9, kind: crash}]", "4:29", "is unknown"),
+        ("faults: [{at: 1s, zone: eu, kind: crash}]", "4:25", "is a region"),
+        ("faults: [{at: 1s, kind: crash}]", "4:10", "hits nothing"),
+        ("faults: [{at: 1s, endpoint: eu-a-1, zone: eu-a, kind: crash}]", "4:10", "more than one thing"),
+        ("faults: [{at: 1s, endpoint: eu-a-1, kind: errors}]", "4:10", "needs `rate`"),
+        ("faults: [{at: 1s, endpoint: eu-a-1, kind: crash, rate: 1%}]", "4:50", "takes no 'rate'"),
+        ("faults: [{at: 9s, until: 3s, endpoint: eu-a-1, kind: crash}]", "4:26", "end before it begins"),
+        ("faults: [{at: 1s, until: 9s, operator: drain, name: eu-a}]", "4:19", "happens once"),
+        ("faults: [{at: 1s, link: {from: nowhere, to: any}, kind: partition}]", "4:32", "nothing is called"),
+        ("faults: [{at: 1s, provider: dns, kind: external-edit, record: nope, set: 0}]", "4:63", "serves no 'nope'"),
+        ("faults: [{att: 1s}]", "4:10", "did you mean 'at'"),
+        ("expect: [{zone: eu-a, share: much, by: 1s}]", "4:30", "comparison"),
+        ("expect: [{zone: eu-a, share: 0}]", "4:10", "needs `by` or `during`"),
+        ("expect: [{by: 1s}]", "4:10", "needs one of"),
+        ("expect: [{zone: eu-a, health: ill, by: 1s}]", "4:31", "none of the choices"),
+    ],
+)
+def test_wrong(tmp_path: Path, body: str, place: str, words: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, body)
+    text = str(raised.value)
+    assert f"x.yaml:{place}:" in text
+    assert words in text
+
+
+def test_every_problem_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, "faults: [{at: 1s, zone: q, kind: crash}, {at: 1s, agent: z, kind: pause}]\nexpect: [{by: 1s}]")
+    assert len(raised.value.problems) == 3
+
+
+def test_a_missing_config_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(HEAD.format(fleet="nowhere.yaml"))
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_scenario(file)
+
+
+def test_faults_from_the_command_line() -> None:
+    fleet = load_scenario(OWN / "one-each-dies.yaml").fleet
+    (fault,) = parse_faults(["at=60s until=2m link.from=agents link.to=eu-a-1 kind=loss rate=50%"], fleet, 600.0)
+    assert (fault.at, fault.until, fault.on, fault.kind) == (60.0, 120.0, "link", "loss")
+    assert dict(fault.args) == {"rate": 0.5, "from": "agents", "to": "eu-a-1"}
+    with pytest.raises(ConfigError, match="is unknown"):
+        parse_faults(["at=60s zone=nowhere kind=crash"], fleet, 600.0)
+    with pytest.raises(ConfigError, match="KEY=VALUE"):
+        parse_faults(["at"], fleet, 600.0)
