@@ -6,61 +6,114 @@ Each simulated process has a loop of its own, so that one can be paused, suspend
 from __future__ import annotations
 
 import asyncio
-import selectors
-from collections.abc import Mapping
+import heapq
+from asyncio import events
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context, copy_context
 from typing import Any
 
 __all__ = ["ProcessLoop"]
 
 
-class _NoFiles(selectors.BaseSelector):
-    """A selector without files: where a real one would wait, the loop is told to stop."""
+class _Call(asyncio.TimerHandle):
+    """What `call_soon` and `call_at` return. It sets its fields itself: the base class asks the loop for its debug mode first."""
 
-    def __init__(self) -> None:
-        self.keys: dict[Any, selectors.SelectorKey] = {}
-        self.loop: ProcessLoop | None = None
+    __slots__ = ()
 
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
-        key = self.keys[fileobj] = selectors.SelectorKey(fileobj, fd, events, data)
-        return key
+    def __init__(
+        self, when: float, callback: Callable[..., Any], args: Any, loop: ProcessLoop, context: Context | None
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback: Callable[..., Any] | None = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._when = when
+        self._scheduled = False
 
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        return self.keys.pop(fileobj)
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        return self.keys
-
-    def close(self) -> None:
-        self.keys.clear()
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if self.loop is not None and (timeout is None or timeout > 0):
-            self.loop.idle(timeout)
-        return []
+    def cancel(self) -> None:
+        """It will not be called. What it held is let go at once; its place in the heap goes when its time comes."""
+        self._cancelled = True
+        self._callback = self._args = None
 
 
-class ProcessLoop(asyncio.SelectorEventLoop):
-    """`run_until_idle(now)` is the only way in; `time()` stands still while it runs."""
+class ProcessLoop(asyncio.BaseEventLoop):
+    """`run_until_idle(now)` is the only way in; `time()` stands still while it runs.
+
+    asyncio's own loop asks a selector at every turn; here are no files, and turns are most of what a simulation does, so they
+    are made here. As there, what is asked for during a turn runs in the next one; timers due at the same time ring in the order
+    in which they were set.
+    """
 
     def __init__(self, start: float) -> None:
+        super().__init__()
         self._now = start
-        self._next = float("inf")
-        selector = _NoFiles()
-        super().__init__(selector)
-        selector.loop = self
+        self._soon: deque[_Call] = deque()
+        self._timers: list[tuple[float, int, _Call]] = []
+        self._order = 0
+        self._halted = False
 
     def time(self) -> float:
         """Seconds of this process's steady clock."""
         return self._now
 
-    def idle(self, timeout: float | None) -> None:
-        """Nothing is ready: the selector says for how long."""
-        self._next = self._now + timeout if timeout is not None else float("inf")
-        self.stop()
+    def stop(self) -> None:
+        """Stop after this turn."""
+        self._halted = True
+
+    def close(self) -> None:
+        """What still waits is dropped."""
+        self._soon.clear()
+        self._timers.clear()
+        super().close()
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> _Call:  # type: ignore[override]  # typeshed ties args to the callback
+        """In the next turn."""
+        call = _Call(0.0, callback, args, self, context)
+        self._soon.append(call)
+        return call
+
+    def call_later(  # type: ignore[override]  # typeshed ties args to the callback
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> _Call:
+        """In `delay` seconds."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]  # typeshed ties args to the callback
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> _Call:
+        """At `when`."""
+        call = _Call(when, callback, args, self, context)
+        self._order += 1
+        heapq.heappush(self._timers, (when, self._order, call))
+        return call
 
     def run_until_idle(self, now: float) -> float:
         """Run everything due at `now`; the time at which the next timer is due (infinity without one)."""
         self._now = max(now, self._now)
-        self.run_forever()
-        return self._next
+        self._halted = False
+        before = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            return self._turns()
+        finally:
+            events._set_running_loop(before)
+
+    def _turns(self) -> float:
+        soon, timers = self._soon, self._timers
+        while True:
+            while timers and (timers[0][2]._cancelled or timers[0][0] <= self._now):
+                call = heapq.heappop(timers)[2]
+                if not call._cancelled:
+                    soon.append(call)
+            if not soon:
+                return timers[0][0] if timers else float("inf")
+            for _ in range(len(soon)):
+                call = soon.popleft()
+                if not call._cancelled:
+                    call._run()
+            if self._halted:
+                return self._now
