@@ -79,12 +79,16 @@ class Cadence:
         `last` is the slot this agent acted on most recently. A timer that fires a moment early must not be given
         the same slot again; a clock that was set back by half a period or more starts over from what it now says.
         """
+        return self.following(wall, last)[0]
+
+    def following(self, wall: float, last: int | None = None) -> tuple[int, float]:
+        """`after`, and the time of that slot."""
         slot = ceil((wall - self.phase_s - self.jitter_s) / self.period_s)
-        while self.time(slot) <= wall:
+        while (at := self.time(slot)) <= wall:
             slot += 1
         if last is not None and slot <= last and self.time(last) - wall < self.period_s / 2:
-            return last + 1
-        return slot
+            return last + 1, self.time(last + 1)
+        return slot, at
 
 
 def agree(agent: str, agents: Iterable[str], endpoint: str, check: str, interval_s: float, *, turns: bool) -> Cadence:

@@ -6,7 +6,7 @@ counts. Such a job is *parked*: its looks are not made, and counted when somebod
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from math import log
 from random import Random
@@ -21,7 +21,7 @@ from steerd.model.vote import Confirm
 from steerd.sim.jobs import Job
 from steerd.sim.kernel import Kernel
 from steerd.sim.network import Network
-from steerd.sim.targets import Look, Target, look_at
+from steerd.sim.targets import Look, Target, look_at, lost
 from steerd.sim.voice import Hub, Voice
 
 __all__ = ["SimAgent"]
@@ -62,7 +62,6 @@ class SimAgent(Voice):
             references=references,
         )
         self.plan = plan
-        self.jobs: dict[tuple[str, str], Job] = {}
         self.stopped = 0
         self._targets = targets
         self._paused_at = 0.0
@@ -80,7 +79,7 @@ class SimAgent(Voice):
         self._doubt = SelfDoubt(now)
         self._streams = set()
         self._flush_at = None
-        self.jobs = {}
+        self.by_subject = {}
         self._configure()
         self._kernel.after(self._phase_s, self._heartbeat, self._life)
         self._kernel.after(self._phase_s / 2, self._check_references, self._life, True)
@@ -99,8 +98,7 @@ class SimAgent(Voice):
         if self.paused > 1:
             return
         self._paused_at = self._kernel.now
-        for job in self.jobs.values():
-            self.wake(job)
+        self.wake_all()
 
     def resume(self) -> None:
         """Goes on, and notices how late it is."""
@@ -110,7 +108,7 @@ class SimAgent(Voice):
         self._doubt.loop_lag(self._kernel.now - self._paused_at, self._kernel.now)
         self._life += 1  # what was in flight tells nothing of its target, and old timers have rung in vain
         self._flush_at = None
-        for job in self.jobs.values():
+        for job in self._all_jobs():
             job.busy = False
             self._plan(job)
         self._reconsider()
@@ -121,8 +119,7 @@ class SimAgent(Voice):
 
     def wall_jump(self, seconds: float) -> None:
         """Its wall clock is set: the next looks shift, nothing else."""
-        for job in self.jobs.values():
-            self.wake(job)
+        self.wake_all()
         self.wall_offset_s += seconds
 
     def reload(self, fleet: Fleet, plan: Watchlist) -> None:
@@ -138,30 +135,37 @@ class SimAgent(Voice):
 
     def _configure(self) -> None:
         now = self._kernel.now
-        for job in self.jobs.values():
-            self.wake(job)
+        self.wake_all()
         self._box.configure(self.plan.subjects, self.plan.shared, self.fleet.verdict, self.fleet.config_hash, now)
-        old, self.jobs, self.by_subject = self.jobs, {}, {}
+        old = {job.watch.key: job for job in self._all_jobs()}
+        self.by_subject = {}
         for watch in self.plan.watches:
             run, known = self._box.run(watch.subject, watch.check.name), old.get(watch.key)
-            if known is None or known.watch != watch:
-                known = Job(watch, run)
+            if known is not None and known.watch == watch:
+                del old[watch.key]
+            else:
+                known = Job(watch, run, self._targets[watch.subject])
                 self._plan(known)
             known.run = run
-            self.jobs[watch.key] = known
-            self.by_subject.setdefault(watch.subject, []).append(known)
-        for key, job in old.items():
-            if self.jobs.get(key) is not job:
-                job.live = False
+            self.by_subject[watch.subject] = (*self.by_subject.get(watch.subject, ()), known)
+        for job in old.values():
+            job.live = False
+
+    def _all_jobs(self) -> Iterator[Job]:
+        for jobs in self.by_subject.values():
+            yield from jobs
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
     def _plan(self, job: Job) -> None:
         """Put the job's next slot into the heap."""
         wall = self._wall()
-        job.slot = job.watch.cadence.after(wall, job.slot)
+        job.slot, at = job.watch.cadence.following(wall, job.slot)
+        self._arm(job, at - wall)
+
+    def _arm(self, job: Job, in_s: float) -> None:
         job.armed = True
-        self._kernel.at(self._kernel.now + job.watch.cadence.time(job.slot) - wall, self._due, job, self._life)
+        self._kernel.after(in_s, self._due, job, self._life)
 
     def _due(self, job: Job, life: int) -> None:
         job.armed = False
@@ -173,9 +177,8 @@ class SimAgent(Voice):
 
     def _look(self, job: Job, counts_as: int, *, regular: bool) -> None:
         now, watch = self._kernel.now, job.watch
-        target = self._targets[watch.subject]
         path = self._network.trip(self.name, watch.subject)
-        look = look_at(target, watch.check, path, self._doubt.timeout_factor(now), now, self._rng)
+        look = look_at(job.target, watch.check, path, self._doubt.timeout_factor(now), now, self._rng)
         if look is None:
             return
         if look.duration_s <= _NOW_S:
@@ -206,7 +209,7 @@ class SimAgent(Voice):
             confirm=not regular,
             unpaid=look.status is Status.FAIL and not look.connected,
             host_error=look.status is Status.ERROR and self.lag_s > 0,
-            version=self._targets[watch.subject].label
+            version=job.target.label
             if look.status is not Status.FAIL or not look.transport
             else None,
             readings=look.readings,
@@ -221,7 +224,9 @@ class SimAgent(Voice):
             for recheck in seen.confirm:
                 self._confirm(job, recheck)
         self._reconsider()
-        if look.status is Status.PASS and job.run.steady and self._quiet(job):
+        if not job.run.steady:
+            self.wake(job)  # a look that was under way when it was parked has failed
+        elif look.status is Status.PASS and self._quiet(job):
             self._park(job)
 
     def _believed(self, look: Look, now: float) -> Look:
@@ -234,23 +239,32 @@ class SimAgent(Voice):
         return replace(look, status=Status.ERROR, reason="the event loop of this host was late", transport=False)
 
     def _confirm(self, job: Job, recheck: Recheck) -> None:
-        self.wake(job)
         for number in range(recheck.looks):
             at = self._kernel.now + number * self.fleet.verdict.confirm_gap_s
             self._kernel.at(at, self._confirm_look, job, recheck.counts_as, self._life)
 
     def _confirm_look(self, job: Job, counts_as: int, life: int) -> None:
-        if life == self._life and job.live and not self.paused:
+        if life != self._life or not job.live or self.paused:
+            return
+        if job.parked:
+            loss = self._network.trip(self.name, job.watch.subject).loss
+            if loss == 0.0 or self._rng.random() >= loss:
+                job.run.looks += 1  # all that a pass of a steady check changes, where it counts for no rate
+                return
             self.wake(job)
-            self._look(job, counts_as, regular=False)
+            self._lose(job, counts_as, regular=False)
+            return
+        self._look(job, counts_as, regular=False)
 
     def asked(self, confirm: Confirm) -> None:
         """A coordinator says: look at these now."""
         if not self.running or self.paused or self._box.abstaining is not None:
             return
         for endpoint in confirm.endpoints:
-            for recheck in self._box.asked(endpoint, self._kernel.now, paid=endpoint in confirm.paid):
-                self._confirm(self.jobs[endpoint, recheck.check], recheck)
+            rechecks = self._box.asked(endpoint, self._kernel.now, paid=endpoint in confirm.paid)
+            for recheck in rechecks:
+                job = next(j for j in self.by_subject[endpoint] if j.watch.check.name == recheck.check)
+                self._confirm(job, recheck)
 
     # -- parked looks ---------------------------------------------------------------------------------------------------
 
@@ -259,7 +273,7 @@ class SimAgent(Voice):
         return (
             watch.check.layer in _QUIET
             and self.lag_s == 0
-            and self._targets[watch.subject].well
+            and job.target.well
             and not self._network.trip(self.name, watch.subject).cut
         )
 
@@ -284,25 +298,29 @@ class SimAgent(Voice):
             return
         job.unpark(self._wall(), self._kernel.now)
         self._plan(job)
-        timeout_s = job.watch.check.timeout_s * self._doubt.timeout_factor(self._kernel.now)
-        if job.watch.check.layer is Layer.PROGRESS:
-            return
-        job.busy = True
-        look = Look(Status.FAIL, timeout_s, "connect timed out", transport=True, connected=False)
-        self._kernel.after(timeout_s, self._done, job, look, self._kernel.now, 1, True, self._life)
+        self._lose(job, 1, regular=True)
+
+    def _lose(self, job: Job, counts_as: int, *, regular: bool) -> None:
+        """A look that is known to get lost."""
+        check, now = job.watch.check, self._kernel.now
+        look = lost(check, self._doubt.timeout_factor(now))
+        if look is not None:
+            job.busy = job.busy or regular
+            self._kernel.after(look.duration_s, self._done, job, look, now, counts_as, regular, self._life)
 
     def wake(self, job: Job) -> None:
         """Count what a parked job would have seen, and look again from its next slot on."""
         if not job.parked:
             return
-        job.unpark(self._wall(), self._kernel.now)
-        if not job.armed and self.running and not self.paused:
-            self._plan(job)
+        wall = self._wall()
+        job.unpark(wall, self._kernel.now)
+        if not job.armed and job.slot is not None and self.running and not self.paused:
+            self._arm(job, job.watch.cadence.time(job.slot) - wall)  # not `_plan`: this slot has not been looked at yet
 
     def wake_all(self, subjects: Iterable[str] | None = None) -> None:
         """Wake the jobs of these subjects, or all."""
         if subjects is None:
-            for job in self.jobs.values():
+            for job in self._all_jobs():
                 self.wake(job)
             return
         for subject in subjects:

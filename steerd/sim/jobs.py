@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from steerd.agent.watchlist import Watch
 from steerd.core.verdict import CheckRun
+from steerd.sim.targets import Target
 
 __all__ = ["Job"]
 
@@ -11,11 +12,12 @@ __all__ = ["Job"]
 class Job:
     """`slot` is the next one on the cadence; `armed` while it stands in the kernel's heap."""
 
-    __slots__ = ("armed", "busy", "fails_at", "live", "parked", "run", "slot", "watch")
+    __slots__ = ("armed", "busy", "fails_at", "live", "parked", "run", "slot", "target", "watch")
 
-    def __init__(self, watch: Watch, run: CheckRun) -> None:
+    def __init__(self, watch: Watch, run: CheckRun, target: Target) -> None:
         self.watch = watch
         self.run = run
+        self.target = target
         self.slot: int | None = None
         self.armed = False
         self.busy = False

@@ -9,7 +9,7 @@ from steerd.model.fleet import Check
 from steerd.model.sample import Layer, Status
 from steerd.sim.network import Path
 
-__all__ = ["Look", "Target", "look_at"]
+__all__ = ["Look", "Target", "look_at", "lost"]
 
 TTFT_S = 0.3
 """Time to first token of a healthy simulated endpoint."""
@@ -84,6 +84,18 @@ class Target:
         return time_s
 
 
+def lost(check: Check, stretch: float) -> Look | None:
+    """A look whose packets get lost on the way: nothing connects in time. None where that tells nothing."""
+    if check.layer is Layer.PROGRESS:
+        return None  # a scrape that fails says nothing of progress: unknown, not idle (probes.md)
+    return Look(Status.FAIL, _connect_s(check, stretch), "connect timed out", transport=True, connected=False)
+
+
+def _connect_s(check: Check, stretch: float) -> float:
+    timeout_s = check.timeout_s * stretch
+    return min(timeout_s, _CONNECT_S * stretch) if check.layer in _USER else timeout_s
+
+
 def look_at(target: Target, check: Check, path: Path, stretch: float, now: float, rng: Random) -> Look | None:
     """One look by `check` over `path`; `stretch` is what the agent's doubt makes of timeouts. None when it tells nothing."""
     fault = _fault(target, check, path, stretch, rng)
@@ -103,9 +115,9 @@ def _fault(target: Target, check: Check, path: Path, stretch: float, rng: Random
     """What keeps any answer from coming, or makes it an error; None when the target answers as it should."""
     user = check.layer in _USER
     timeout_s = check.timeout_s * stretch
-    connect_s = min(timeout_s, _CONNECT_S * stretch) if user else timeout_s
-    lost = path.loss > 0.0 and rng.random() < path.loss
-    if path.cut or target.off or lost or path.latency_s >= connect_s:
+    connect_s = _connect_s(check, stretch)
+    astray = path.loss > 0.0 and rng.random() < path.loss
+    if path.cut or target.off or astray or path.latency_s >= connect_s:
         return Look(Status.FAIL, connect_s, "connect timed out", transport=True, connected=False)
     if target.crashed:
         return Look(Status.FAIL, path.latency_s, "connection refused", transport=True, connected=False)

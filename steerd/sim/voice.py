@@ -57,7 +57,7 @@ class Voice:
     ) -> None:
         self.name = name
         self.fleet = fleet
-        self.by_subject: dict[str, list[Job]] = {}
+        self.by_subject: dict[str, tuple[Job, ...]] = {}
         self.wall_offset_s = 0.0
         self.lag_s = 0.0
         self.lie: Verdict | None = None

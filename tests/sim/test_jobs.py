@@ -9,13 +9,14 @@ from steerd.agent.watchlist import watchlist
 from steerd.core.verdict import CheckRun
 from steerd.model.rules import VerdictRules
 from steerd.sim.jobs import Job
+from steerd.sim.targets import Target
 from tests.support.fleets import make_fleet
 
 
 @given(st.floats(0.0, 1000.0), st.lists(st.floats(0.0, 60.0), min_size=1, max_size=6))
 def test_counts(start: float, waits: list[float]) -> None:
     watch = watchlist(make_fleet(), "probe-eua").watches[0]
-    job = Job(watch, CheckRun(watch.rule, VerdictRules(), 0.0))
+    job = Job(watch, CheckRun(watch.rule, VerdictRules(), 0.0), Target(watch.subject))
     wall = 1e9 + start
     job.slot = first = watch.cadence.after(wall)
     job.park(None)
@@ -32,7 +33,7 @@ def test_counts(start: float, waits: list[float]) -> None:
 
 def test_a_lost_look_is_not_counted_as_passed() -> None:
     watch = watchlist(make_fleet(), "probe-eua").watches[0]
-    job = Job(watch, CheckRun(watch.rule, VerdictRules(), 0.0))
+    job = Job(watch, CheckRun(watch.rule, VerdictRules(), 0.0), Target(watch.subject))
     job.slot = first = watch.cadence.after(1e9)
     job.park(first + 3)
     job.settle(1e9 + 600.0)
