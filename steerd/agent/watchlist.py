@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from steerd.core.ballot_box import Subject
-from steerd.core.cadence import Cadence, agree
+from steerd.core.cadence import Cadence, agree, agree_on
 from steerd.core.verdict import PAID, CheckRule
 from steerd.model.fleet import Agent, Check, Endpoint, Fleet, Service
 from steerd.model.sample import Layer
 
-__all__ = ["DEPENDENCY_PREFIX", "Watch", "Watchlist", "watchlist"]
+__all__ = ["DEPENDENCY_PREFIX", "Watch", "Watchlist", "watchlist", "watchlists"]
 
 DEPENDENCY_PREFIX = "dependency:"
 """A dependency's check is called `dependency:NAME` in votes."""
@@ -20,6 +20,10 @@ DEPENDENCY_PREFIX = "dependency:"
 DEPENDENCY_INTERVAL_S = 10.0
 DEPENDENCY_TIMEOUT_S = 2.0
 """Where neither the service's checks nor the dependency's own settings (`interval`, `timeout`) say otherwise."""
+
+
+_NOTHING: dict[str, str] = {}
+"""Behind an endpoint without dependencies: nobody writes to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Watch:
     @property
     def rule(self) -> CheckRule:
         """The check as the verdict sees it."""
-        return CheckRule(self.check.name, self.check.layer, self.check.interval_s, self.cadence.period_s)
+        return _rule(self.check, self.cadence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +64,86 @@ class Watchlist:
 
 def watchlist(fleet: Fleet, name: str) -> Watchlist:
     """What agent `name` looks at. Raises ValueError for an agent that the config does not have."""
-    agent = fleet.agent_by_name.get(name)
-    if agent is None:
+    if name not in fleet.agent_by_name:
         known = ", ".join(sorted(fleet.agent_by_name)) or "none"
         raise ValueError(f"there is no agent {name!r} in the config; its agents are: {known}")
-    watches: list[Watch] = []
-    subjects: list[Subject] = []
-    instances: dict[str, tuple[Check, str]] = {}
-    for service, endpoint in _seen(fleet, agent):
-        own = [_watch(fleet, agent, service, endpoint, check) for check in service.checks if not _shared(check)]
-        behind = dict(_behind(fleet, service, endpoint, instances))
-        watches += own
-        subjects.append(Subject(endpoint.name, tuple(w.rule for w in own), behind))
-    names = sorted(fleet.agent_by_name)
-    shared = [_dependency_watch(names, name, subject, *instances[subject]) for subject in sorted(instances)]
-    return Watchlist((*watches, *shared), tuple(subjects), {w.subject: w.rule for w in shared})
+    return watchlists(fleet, (name,))[name]
+
+
+def watchlists(fleet: Fleet, wanted: Iterable[str]) -> dict[str, Watchlist]:
+    """The watchlists of several agents, for the work of little more than one. Agents that the config does not have are left
+    out.
+    """
+    drafts = {a.name: _Draft(a) for a in fleet.agents if a.name in set(wanted)}
+    for service in fleet.services:
+        own = [check for check in service.checks if not _shared(check)]
+        for endpoint in service.endpoints:
+            seers = [a.name for a in fleet.agents if _sees(a, service, endpoint)]
+            for name in seers:
+                if name in drafts:
+                    drafts[name].begin(fleet, service, endpoint)
+            for check in own:
+                turns = check.layer in PAID  # one look per interval between the agents
+                agreed = agree_on(drafts, seers, endpoint.name, check.name, check.interval_s, turns=turns)
+                for name, cadence in agreed:
+                    drafts[name].look(fleet, service, endpoint, check, cadence)
+            for name in seers:
+                if name in drafts:
+                    drafts[name].end(endpoint)
+    return {name: draft.done(fleet) for name, draft in drafts.items()}
+
+
+class _Draft:
+    """One agent's watchlist while it is worked out."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._watches: list[Watch] = []
+        self._subjects: list[Subject] = []
+        self._instances: dict[str, tuple[Check, str]] = {}
+        self._rules: list[CheckRule] = []
+        self._behind: dict[str, str] = {}
+        self._known: dict[tuple[str, str, float], tuple[CheckRule, tuple[str, str]]] = {}
+
+    def begin(self, fleet: Fleet, service: Service, endpoint: Endpoint) -> None:
+        """An endpoint this agent sees."""
+        self._rules = []
+        self._behind = dict(_behind(fleet, service, endpoint, self._instances)) if service.depends_on else _NOTHING
+
+    def look(self, fleet: Fleet, service: Service, endpoint: Endpoint, check: Check, cadence: Cadence) -> None:
+        """One of its checks."""
+        key = (service.name, check.name, cadence.period_s)
+        if key not in self._known:  # the same for all endpoints: a large fleet holds it once
+            self._known[key] = (_rule(check, cadence), (service.name, check.name))
+        rule, probe = self._known[key]
+        inside = self._agent.zone in fleet.zone_region
+        self._rules.append(rule)
+        self._watches.append(
+            Watch(
+                subject=endpoint.name,
+                check=check,
+                cadence=cadence,
+                service=service.name,
+                zone=endpoint.zone,
+                url=endpoint.url if inside or endpoint.public_url is None else endpoint.public_url,
+                model=service.model,
+                probe=probe,
+            )
+        )
+
+    def end(self, endpoint: Endpoint) -> None:
+        """All of its checks were told."""
+        self._subjects.append(Subject(endpoint.name, tuple(self._rules), self._behind))
+
+    def done(self, fleet: Fleet) -> Watchlist:
+        """With the dependencies behind the endpoints."""
+        names, me, instances = sorted(fleet.agent_by_name), self._agent.name, self._instances
+        shared = [_dependency_watch(names, me, subject, *instances[subject]) for subject in sorted(instances)]
+        return Watchlist((*self._watches, *shared), tuple(self._subjects), {w.subject: w.rule for w in shared})
+
+
+def _rule(check: Check, cadence: Cadence) -> CheckRule:
+    return CheckRule(check.name, check.layer, check.interval_s, cadence.period_s)
 
 
 def _shared(check: Check) -> bool:
@@ -83,29 +152,6 @@ def _shared(check: Check) -> bool:
 
 def _sees(agent: Agent, service: Service, endpoint: Endpoint) -> bool:
     return not agent.sees or service.name in agent.sees or endpoint.name in agent.sees
-
-
-def _seen(fleet: Fleet, agent: Agent) -> Iterator[tuple[Service, Endpoint]]:
-    for service in fleet.services:
-        for endpoint in service.endpoints:
-            if _sees(agent, service, endpoint):
-                yield service, endpoint
-
-
-def _watch(fleet: Fleet, agent: Agent, service: Service, endpoint: Endpoint, check: Check) -> Watch:
-    names = [a.name for a in fleet.agents if _sees(a, service, endpoint)]
-    turns = check.layer in PAID  # one look per interval between the agents
-    inside = agent.zone in fleet.zone_region
-    return Watch(
-        subject=endpoint.name,
-        check=check,
-        cadence=agree(agent.name, names, endpoint.name, check.name, check.interval_s, turns=turns),
-        service=service.name,
-        zone=endpoint.zone,
-        url=endpoint.url if inside or endpoint.public_url is None else endpoint.public_url,
-        model=service.model,
-        probe=(service.name, check.name),
-    )
 
 
 def _behind(

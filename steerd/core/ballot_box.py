@@ -7,6 +7,7 @@ higher number than the one before, so a coordinator that gets them in order neve
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -55,6 +56,10 @@ class BallotBox:
         self._left_out: set[str] = set()
         self._failing: dict[str, None] = {}
         self._round = 0
+        self._names: tuple[str, ...] = ()
+        self._pulses: list[tuple[float, int]] = []
+        """A heap of (when the vote may be stale, its place in `_names`), one for each that was not when it was last asked."""
+        self._silent: set[int] = set()
         self._readings: dict[tuple[str, str], tuple[float, float]] = {}
         self._unsent: dict[tuple[str, str], None] = {}
 
@@ -93,6 +98,8 @@ class BallotBox:
                 old.replace_runs(runs, now)
             trackers[subject.endpoint] = old
         self._trackers = trackers
+        self._names = tuple(trackers)
+        self._pulses, self._silent = [], set(range(len(self._names)))
         self._behind = {name: tuple(endpoints) for name, endpoints in behind.items()}
         self._dirty = dict.fromkeys(e for e in self._dirty if e in trackers)
         self._failing = dict.fromkeys(e for e in self._failing if e in trackers)
@@ -179,8 +186,7 @@ class BallotBox:
         """
         self._dirty.update(self._failing)
         self._failing = {}
-        names = list(self._trackers)
-        self._dirty.update(dict.fromkeys(names[self._round :: REFRESH_ROUNDS]))
+        self._dirty.update(dict.fromkeys(self._names[self._round :: REFRESH_ROUNDS]))
         self._round = (self._round + 1) % REFRESH_ROUNDS
 
     # -- what goes out ------------------------------------------------------------------------------------------------
@@ -240,8 +246,22 @@ class BallotBox:
         )
 
     def stale(self, now: float) -> tuple[str, ...]:
-        """Endpoints whose last liveness look is over 3 intervals old."""
-        return tuple(name for name, tracker in self._trackers.items() if tracker.stale(now))
+        """Endpoints whose last liveness look is over 3 intervals old, in config order.
+
+        Most were looked at a moment ago: each is asked again when it may have become stale, not at every heartbeat.
+        """
+        pulses, silent = self._pulses, self._silent
+        asked = set(silent)
+        while pulses and pulses[0][0] < now:
+            asked.add(heapq.heappop(pulses)[1])
+        for place in asked:
+            tracker = self._trackers[self._names[place]]
+            if tracker.stale(now):
+                silent.add(place)
+            else:
+                silent.discard(place)
+                heapq.heappush(pulses, (tracker.stale_after(now), place))
+        return tuple(self._names[place] for place in sorted(silent))
 
     def vote(self, endpoint: str) -> Vote:
         """What this agent says of one endpoint now. Raises KeyError for one it does not see."""

@@ -13,11 +13,11 @@ r takes the intervals whose number is r modulo K. A lost agent's turns stay empt
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil
 
-__all__ = ["JITTER", "Cadence", "agree", "rank"]
+__all__ = ["JITTER", "Cadence", "agree", "agree_on", "rank"]
 
 JITTER = 0.1
 """The jitter: at most this fraction of a slot (interval / K), early or late."""
@@ -29,8 +29,11 @@ def _hash(*parts: str) -> int:
     """64 bits that every agent and every Python agrees on. Parts are separated so that ("a", "bc") is not ("ab",
     "c").
     """
-    data = "\x00".join(parts).encode()
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest())
+    return _hash_of("\x00".join(parts))
+
+
+def _hash_of(joined: str) -> int:
+    return int.from_bytes(hashlib.blake2b(joined.encode(), digest_size=8).digest())
 
 
 def _fraction(number: int) -> float:
@@ -46,13 +49,18 @@ def _mix(number: int) -> int:
     return number ^ (number >> 31)
 
 
+def _order(agents: Iterable[str], endpoint: str, check: str) -> list[str]:
+    tail = f"\x00{endpoint}\x00{check}"
+    return [name for _, name in sorted((_hash_of(name + tail), name) for name in set(agents))]
+
+
 def rank(agent: str, agents: Iterable[str], endpoint: str, check: str) -> int:
     """The place of `agent` among `agents` for this endpoint and check, from 0. Raises ValueError if it is not among
     them.
 
     The order differs from endpoint to endpoint, so that no agent is always first.
     """
-    return sorted(set(agents), key=lambda name: (_hash(name, endpoint, check), name)).index(agent)
+    return _order(agents, endpoint, check).index(agent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +105,26 @@ def agree(agent: str, agents: Iterable[str], endpoint: str, check: str, interval
     With `turns` they share one look per interval between them; without, each looks once per interval.
     Raises ValueError if `agent` is not among `agents`.
     """
-    names = sorted(set(agents))
-    place, count = rank(agent, names, endpoint, check), len(names)
+    names = set(agents)
+    if agent not in names:
+        raise ValueError(f"{agent!r} is not among the agents that look at {endpoint}")
+    return next(iter(agree_on((agent,), names, endpoint, check, interval_s, turns=turns)))[1]
+
+
+def agree_on(
+    wanted: Container[str], agents: Iterable[str], endpoint: str, check: str, interval_s: float, *, turns: bool
+) -> Iterator[tuple[str, Cadence]]:
+    """`agree` for those of `agents` that are `wanted`: the order of all of them is worked out once."""
+    order = _order(agents, endpoint, check)
     offset_s = _fraction(_hash("offset", endpoint, check)) * interval_s
-    slot_s = interval_s / count
-    seed = _hash("jitter", agent, endpoint, check)
-    if turns:
-        # Neighbouring turns are a whole interval apart, yet the jitter stays that of a slot: it is there for the
-        # target.
-        return Cadence(interval_s * count, place * interval_s + offset_s, JITTER * slot_s, seed)
-    return Cadence(interval_s, (place * slot_s + offset_s) % interval_s, JITTER * slot_s, seed)
+    slot_s = interval_s / len(order)
+    for place, agent in enumerate(order):
+        if agent not in wanted:
+            continue
+        seed = _hash("jitter", agent, endpoint, check)
+        if turns:
+            # Neighbouring turns are a whole interval apart, yet the jitter stays that of a slot: it is there for the
+            # target.
+            yield agent, Cadence(interval_s * len(order), place * interval_s + offset_s, JITTER * slot_s, seed)
+        else:
+            yield agent, Cadence(interval_s, (place * slot_s + offset_s) % interval_s, JITTER * slot_s, seed)

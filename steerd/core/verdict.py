@@ -38,6 +38,7 @@ _CORRECTNESS_FALL = 2
 _EARLY = 0.75
 """Looks may be closer than their interval by the jitter: the limit of one confirm per interval allows for it."""
 
+_STALE_PERIODS = 3.0
 
 PAID = frozenset({Layer.USER_PATH, Layer.CORRECTNESS})
 """Layers whose looks cost tokens: agents take turns at them, and they are confirmed only where one of them failed."""
@@ -340,7 +341,16 @@ class EndpointTracker:
         pulse = self._pulse
         if pulse is None:
             return True
-        return now - max(pulse.last_at, self._since) > 3.0 * pulse.rule.period_s
+        return now - max(pulse.last_at, self._since) > _STALE_PERIODS * pulse.rule.period_s
+
+    def stale_after(self, now: float) -> float:
+        """No look made since `now` is needed for `stale` to stay false until then. A last look ahead of its time (the
+        simulator's, while it leaves looks out) may turn out to be up to 2 intervals old.
+        """
+        assert self._pulse is not None, "a vote that nothing keeps alive is stale"
+        period_s = self._pulse.rule.period_s
+        seen = max(self._pulse.last_at, self._since)
+        return (seen if seen <= now else now - 2.0 * period_s) + _STALE_PERIODS * period_s
 
     def _usable(self) -> list[CheckRun]:
         return [run for run in self.runs.values() if run.error is None]

@@ -209,9 +209,7 @@ class SimAgent(Voice):
             confirm=not regular,
             unpaid=look.status is Status.FAIL and not look.connected,
             host_error=look.status is Status.ERROR and self.lag_s > 0,
-            version=job.target.label
-            if look.status is not Status.FAIL or not look.transport
-            else None,
+            version=job.target.label if look.status is not Status.FAIL or not look.transport else None,
             readings=look.readings,
         )
         seen = self._box.observe(sample, now)

@@ -37,7 +37,7 @@ class _Call(asyncio.TimerHandle):
     def cancel(self) -> None:
         """It will not be called. What it held is let go at once; its place in the heap goes when its time comes."""
         self._cancelled = True
-        self._callback = self._args = None
+        self._callback, self._args = None, ()
 
 
 class ProcessLoop(asyncio.BaseEventLoop):

@@ -6,21 +6,13 @@ from dataclasses import dataclass
 
 from steerd.model.fleet import Fleet
 
-__all__ = ["GROUPS", "Link", "Network", "Node", "Path"]
+__all__ = ["GROUPS", "Link", "Network", "Path"]
 
 GROUPS = ("endpoints", "agents", "coordinators", "store", "providers", "any")
 """Words that stand for many nodes in a link's `from` and `to`."""
 
 _NEAR_S = 0.001
 """One way, between any two nodes; `latency` faults add to it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A place on the network. `groups` are all the names that select it."""
-
-    name: str
-    groups: frozenset[str]
 
 
 @dataclass(eq=False, slots=True)
@@ -47,12 +39,18 @@ class Path:
         return not self.cut and self.loss == 0.0
 
 
+_CLEAR_WAY = Path(cut=False, loss=0.0, latency_s=_NEAR_S)
+_CLEAR_TRIP = Path(cut=False, loss=0.0, latency_s=2.0 * _NEAR_S)
+
+
 class Network:
     """All nodes of a fleet and the faults between them."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.links: list[Link] = []
-        self._nodes: dict[str, Node] = {}
+        self._members: dict[str, set[str]] = {}
+        """Selector -> the names of the nodes that it means."""
+        self._groups: dict[str, frozenset[str]] = {}
         self._paths: dict[tuple[str, str], Path] = {}
         self._trips: dict[tuple[str, str], Path] = {}
         self.load(fleet)
@@ -77,11 +75,15 @@ class Network:
         self.changed()
 
     def _add(self, name: str, *groups: str) -> None:
-        self._nodes[name] = Node(name, frozenset((name, "any", *groups)))
+        for group in self._groups.get(name, ()):  # a new config may have put it elsewhere
+            self._members[group].discard(name)
+        self._groups[name] = mine = frozenset((name, "any", *groups))
+        for group in mine:
+            self._members.setdefault(group, set()).add(name)
 
     def selects(self, selector: str) -> set[str]:
         """Names of the nodes that `selector` means."""
-        return {n.name for n in self._nodes.values() if selector in n.groups}
+        return self._members.get(selector, set())
 
     def changed(self) -> None:
         """A link fault began or ended."""
@@ -90,27 +92,32 @@ class Network:
 
     def path(self, source: str, to: str) -> Path:
         """One message's way."""
+        if not self.links:
+            return _CLEAR_WAY
         found = self._paths.get((source, to))
         if found is None:
-            found = self._paths[source, to] = self._fold(
-                [link for link in self.links if self._meets(link, source, to)], _NEAR_S
-            )
+            meeting = [link for link in self.links if self._meets(link, source, to)]
+            found = self._paths[source, to] = self._fold(meeting, _NEAR_S) if meeting else _CLEAR_WAY
         return found
 
     def trip(self, source: str, to: str) -> Path:
         """There and back: a look, a call. A fault that meets both ways counts once for loss."""
+        if not self.links:
+            return _CLEAR_TRIP
         found = self._trips.get((source, to))
         if found is None:
             there = [link for link in self.links if self._meets(link, source, to)]
             back = [link for link in self.links if self._meets(link, to, source)]
-            both = self._fold(list(dict.fromkeys((*there, *back))), 0.0)
-            latency_s = self.path(source, to).latency_s + self.path(to, source).latency_s
-            found = self._trips[source, to] = Path(both.cut, both.loss, latency_s)
+            found = self._trips[source, to] = self._both(there, back) if there or back else _CLEAR_TRIP
         return found
 
+    def _both(self, there: list[Link], back: list[Link]) -> Path:
+        both = self._fold(list(dict.fromkeys((*there, *back))), 0.0)
+        latency_s = self._fold(there, _NEAR_S).latency_s + self._fold(back, _NEAR_S).latency_s
+        return Path(both.cut, both.loss, latency_s)
+
     def _meets(self, link: Link, source: str, to: str) -> bool:
-        known = self._nodes
-        return source in known and to in known and link.source in known[source].groups and link.to in known[to].groups
+        return source in self.selects(link.source) and to in self.selects(link.to)
 
     def _fold(self, links: list[Link], latency_s: float) -> Path:
         through = 1.0

@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from steerd.core.decide import plan_hash, plan_service
 from steerd.core.engine import Engine
 from steerd.core.events import ConfigLoaded
 from steerd.core.quantize import realised
 from steerd.model.fleet import Fleet, Service
-from steerd.model.route import Desired, Fence, Observed, Route
+from steerd.model.route import Desired, Fence, Observed, Route, Target
 from steerd.providers.memory import Record
 from steerd.sim.provider import Far, capabilities_of
 
-__all__ = ["publish_healthy", "shares_of"]
+__all__ = ["Served", "publish_healthy", "shares_of"]
 
 _TINY = 1e-12
+
+
+class Served:
+    """The share of every endpoint, zone and region as served now. A write of one service's record costs that service only."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, dict[str, float]] = {}
+        """Name -> service -> share."""
+
+    def read(
+        self, fleet: Fleet, fars: Mapping[str, Far], services: Iterable[Service] | None = None
+    ) -> dict[str, float]:
+        """Reads the records of `services` (all, and nothing else is known any more, without). Returns what they concern: name ->
+        share. A zone that carries several services has the mean of its shares of each."""
+        if services is None:
+            self._by_name = {}
+            services = fleet.services
+        changed: dict[str, None] = {}
+        for service in services:
+            shares = shares_of(fleet, service, fars)
+            if not shares:
+                continue
+            mine: dict[str, float] = {}
+            for endpoint in service.endpoints:
+                share = shares.get(endpoint.name, 0.0)
+                for name in (endpoint.name, endpoint.zone, fleet.vantage_region(endpoint.zone)):
+                    mine[name] = mine.get(name, 0.0) + share
+            for name, share in mine.items():
+                self._by_name.setdefault(name, {})[service.name] = share
+            changed.update(dict.fromkeys(mine))
+        return {n: sum(s) / len(s) for n in changed if (s := self._by_name[n].values())}
 
 
 def publish_healthy(fleet: Fleet, fars: Mapping[str, Far]) -> None:
@@ -40,8 +71,9 @@ def shares_of(fleet: Fleet, service: Service, fars: Mapping[str, Far]) -> dict[s
     if wide is None:
         return {}
     shares: dict[str, float] = {}
+    targets = {t.key: t for t in wide.targets}
     for key, share in _split(wide, fars).items():
-        members = _served(wide, key, fars)
+        members = _served(wide, targets.get(key), fars)
         for endpoint, part in _inside(fleet, service, key, members, fars).items():
             shares[endpoint] = shares.get(endpoint, 0.0) + share * part
     return shares
@@ -58,13 +90,12 @@ def _split(route: Route, fars: Mapping[str, Far]) -> dict[str, float]:
     return realised(Desired(members), far.capabilities)
 
 
-def _served(route: Route, key: str, fars: Mapping[str, Far]) -> tuple[str, ...]:
+def _served(route: Route, target: Target | None, fars: Mapping[str, Far]) -> tuple[str, ...]:
     """Endpoints of a target that the record really leads to: with addresses of their own, those whose address is served."""
-    target = next((t for t in route.targets if t.key == key), None)
     record = fars[route.provider].system.records.get(route.name)
-    if target is None or record is None or key not in record.members:
+    if target is None or record is None or target.key not in record.members:
         return ()
-    values = set(record.members[key].values)
+    values = set(record.members[target.key].values)
     found = tuple(e for e in target.endpoints if values & set(target.values.get(e, ())))
     return found or target.endpoints
 
@@ -78,8 +109,9 @@ def _inside(
     inner = next((r for r in service.routes if r.scope == key), None)
     if inner is not None:
         found: dict[str, float] = {}
+        targets = {t.key: t for t in inner.targets}
         for target, part in _split(inner, fars).items():
-            mine = _served(inner, target, fars)
+            mine = _served(inner, targets.get(target), fars)
             for endpoint, piece in _inside(fleet, service, target, mine, fars).items():
                 found[endpoint] = found.get(endpoint, 0.0) + part * piece
         if sum(found.values()) > _TINY:

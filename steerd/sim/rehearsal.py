@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from steerd.agent.references import reference_urls
-from steerd.agent.watchlist import watchlist
+from steerd.agent.watchlist import Watchlist, watchlists
 from steerd.coordinator.coordinator import Coordinator
 from steerd.coordinator.observer import NullObserver
 from steerd.core.effects import Answer, Effect
@@ -22,7 +22,7 @@ from steerd.sim.kernel import Kernel
 from steerd.sim.network import Network
 from steerd.sim.process import CoordinatorProcess, SimClock
 from steerd.sim.provider import Far, SimProvider, capabilities_of
-from steerd.sim.published import publish_healthy, shares_of
+from steerd.sim.published import Served, publish_healthy
 from steerd.sim.recorder import Recorder
 from steerd.sim.scenario import Fault, Scenario
 from steerd.sim.store import SimData, SimStore, Weather
@@ -58,6 +58,7 @@ class Rehearsal:
         self._add_targets()
         self.fars = {p.name: Far(p.name, capabilities_of(self.fleet)[p.name]) for p in self.fleet.providers}
         publish_healthy(self.fleet, self.fars)
+        self._served = Served()
         self.data = SimData(self._steady)
         self.weather = Weather(self.data, self.network, self._rng)
         watched = [e.of[0] for e in scenario.expect if e.form == "state"]
@@ -72,7 +73,8 @@ class Rehearsal:
         self._commands = 0
         self.processes = {c.name: self._process(c.name) for c in self.fleet.coordinators}
         self.kernel.processes.extend(self.processes.values())
-        self.agents = {a.name: self._agent(a.name, index) for index, a in enumerate(self.fleet.agents)}
+        plans = watchlists(self.fleet, self.fleet.agent_by_name)
+        self.agents = {a.name: self._agent(a.name, plans[a.name], n) for n, a in enumerate(self.fleet.agents)}
         self.faults = Faults(self)
 
     # -- building -----------------------------------------------------------------------------------------------------
@@ -105,12 +107,12 @@ class Rehearsal:
 
         return CoordinatorProcess(name, self.kernel, self._epoch_s, self, make)
 
-    def _agent(self, name: str, index: int) -> SimAgent:
+    def _agent(self, name: str, plan: Watchlist, index: int) -> SimAgent:
         by_url = {c.url.rstrip("/") + "/livez": c.name for c in self.fleet.coordinators}
         return SimAgent(
             self.fleet,
             name,
-            watchlist(self.fleet, name),
+            plan,
             kernel=self.kernel,
             network=self.network,
             targets=self.targets,
@@ -216,9 +218,10 @@ class Rehearsal:
         for process in self.processes.values():
             if process.coordinator is not None:
                 process.call(self._reload, process, fleet)
+        plans = watchlists(fleet, self.agents)
         for name, agent in self.agents.items():
-            if name in fleet.agent_by_name:
-                agent.reload(fleet, watchlist(fleet, name))
+            if name in plans:
+                agent.reload(fleet, plans[name])
             else:
                 agent.stop()
 
@@ -318,21 +321,10 @@ class Rehearsal:
             f"by {client}, fence {fence}: {', '.join(changed[:12]) or 'no weight changed'}",
             self.kernel.now,
         )
-        self._publish()
+        self._publish(f"{far.name}/{name}")
 
-    def _publish(self) -> None:
-        """Shares as served now: of endpoints, and of the zones and regions they are in."""
-        found: dict[str, list[float]] = {}
-        for service in self.fleet.services:
-            shares = shares_of(self.fleet, service, self.fars)
-            if not shares:
-                continue
-            mine: dict[str, float] = {}
-            for endpoint in service.endpoints:
-                share = shares.get(endpoint.name, 0.0)
-                for name in (endpoint.name, endpoint.zone, self.fleet.vantage_region(endpoint.zone)):
-                    mine[name] = mine.get(name, 0.0) + share
-            for name, share in mine.items():
-                found.setdefault(name, []).append(share)
-        # A zone that carries several services has the mean of its shares of each.
-        self.recorder.publish({n: sum(s) / len(s) for n, s in found.items()}, self.kernel.now)
+    def _publish(self, route: str | None = None) -> None:
+        """Shares as served now: of the service whose `route` was written, or of all."""
+        known = self.fleet.route_by_key.get(route) if route is not None else None
+        concerned = (self.fleet.service_by_name[known.service],) if known is not None else None
+        self.recorder.publish(self._served.read(self.fleet, self.fars, concerned), self.kernel.now)
