@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +13,11 @@ import click
 from steerd import config
 from steerd.cli.durations import DURATION
 from steerd.cli.errors import BadInput
+from steerd.cli.runs import Run, cores, tell
 from steerd.model.fleet import Fleet
 from steerd.sim.reading import load_scenario, parse_faults
 from steerd.sim.replay import replay, told
-from steerd.sim.report import lines
-from steerd.sim.run import Result, simulate
 from steerd.sim.scenario import Scenario
-from steerd.sim.svg import draw
 
 __all__ = ["command"]
 
@@ -70,6 +64,12 @@ def _seeds(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
 @click.option(
     "--timing", is_flag=True, help="Measure real time too: `wall_s` in the JSON, which then differs from run to run."
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Simulate N runs at once (default: one per core). What is printed stays the same.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one entry a run.")
 def command(
     *,
@@ -82,6 +82,7 @@ def command(
     report: Path | None,
     ring: Path | None,
     timing: bool,
+    jobs: int | None,
     as_json: bool,
 ) -> None:
     """Rehearse SCENARIOs: what would steerd do?
@@ -96,42 +97,29 @@ def command(
     if seed is not None and seeds:
         raise click.UsageError("--seed and --seeds say the same: give one.")
     chosen: tuple[int | None, ...] = seeds or (seed,)
-    results: list[dict[str, Any]] = []
-    passed = True
-    last: Result | None = None
-    for scenario in found:
-        for one in chosen:
-            began = time.perf_counter()
-            with _quiet():
-                last = simulate(scenario, one)
-            wall_s = time.perf_counter() - began
-            last.wall_s = round(wall_s, 3) if timing or not as_json else None
-            passed = passed and last.passed
-            if as_json:
-                results.append(last.data())
-            else:
-                for line in lines(last):
-                    click.echo(line)
-                if not scenario.expect and last.passed:
-                    _story(last)
-    if as_json:
-        click.echo(json.dumps(results, ensure_ascii=False))
-    if report is not None and last is not None:
-        _write(report, draw(last))
+    runs = [Run(scenario, one, as_json=as_json, timing=timing) for scenario in found for one in chosen]
+    if report is not None:
+        runs[-1] = replace(runs[-1], picture=True)
+    passed = _tell(runs, jobs or cores(), as_json=as_json, report=report)
     if not passed:
         raise SystemExit(1)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No log of the simulated processes: the timeline tells what matters, in virtual time."""
-    log = logging.getLogger("steerd")
-    before = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
+def _tell(runs: list[Run], jobs: int, *, as_json: bool, report: Path | None) -> bool:
+    """Carries them out and prints what came of each. Whether all passed."""
+    results: list[dict[str, Any] | None] = []
+    passed = True
+    for one in tell(runs, jobs):
+        passed = passed and one.passed
+        for line in one.lines:
+            click.echo(line)
+        if as_json:
+            results.append(one.data)
+        if report is not None and one.picture is not None:
+            _write(report, one.picture)
+    if as_json:
+        click.echo(json.dumps(results, ensure_ascii=False))
+    return passed
 
 
 def _load(
@@ -171,18 +159,6 @@ def _with_faults(scenario: Scenario, faults: list[str]) -> Scenario:
 
 def _long_enough(scenario: Scenario) -> float:
     return max([f.until or f.at for f in scenario.faults], default=0.0) + _AFTER_THE_LAST_S
-
-
-def _story(result: Result) -> None:
-    """Nothing was expected, so everything that happened is the answer."""
-    for row in _bounded(result.recorder.timeline, 200):
-        click.echo(f"  {row['at']:>9.1f} s  {row['kind']:<12} {row['of']}: {row['text']}")
-
-
-def _bounded(rows: list[dict[str, Any]], most: int) -> Iterator[dict[str, Any]]:
-    yield from rows[:most]
-    if len(rows) > most:
-        yield {"at": rows[most]["at"], "kind": "...", "of": f"{len(rows) - most} lines more", "text": "see --json"}
 
 
 def _replay(ring: Path, *, as_json: bool) -> None:

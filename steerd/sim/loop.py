@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from asyncio import events
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
@@ -19,7 +18,7 @@ __all__ = ["ProcessLoop"]
 class _Call(asyncio.TimerHandle):
     """What `call_soon` and `call_at` return. It sets its fields itself: the base class asks the loop for its debug mode first."""
 
-    __slots__ = ()
+    __slots__ = ("off",)
 
     def __init__(
         self, when: float, callback: Callable[..., Any], args: Any, loop: ProcessLoop, context: Context | None
@@ -28,7 +27,7 @@ class _Call(asyncio.TimerHandle):
         self._loop = loop
         self._callback: Callable[..., Any] | None = callback
         self._args = args
-        self._cancelled = False
+        self._cancelled = self.off = False
         self._repr = None
         self._source_traceback = None
         self._when = when
@@ -36,8 +35,13 @@ class _Call(asyncio.TimerHandle):
 
     def cancel(self) -> None:
         """It will not be called. What it held is let go at once; its place in the heap goes when its time comes."""
-        self._cancelled = True
+        self._cancelled = self.off = True
         self._callback, self._args = None, ()
+
+    def ring(self) -> None:
+        """Call it."""
+        if not self.off:
+            self._run()
 
 
 class ProcessLoop(asyncio.BaseEventLoop):
@@ -95,25 +99,20 @@ class ProcessLoop(asyncio.BaseEventLoop):
         """Run everything due at `now`; the time at which the next timer is due (infinity without one)."""
         self._now = max(now, self._now)
         self._halted = False
-        before = events._get_running_loop()
-        events._set_running_loop(self)
+        asyncio._set_running_loop(self)  # noqa: SLF001  asyncio's door for those who write loops
         try:
             return self._turns()
         finally:
-            events._set_running_loop(before)
+            asyncio._set_running_loop(None)  # noqa: SLF001  as above
 
     def _turns(self) -> float:
         soon, timers = self._soon, self._timers
         while True:
-            while timers and (timers[0][2]._cancelled or timers[0][0] <= self._now):
-                call = heapq.heappop(timers)[2]
-                if not call._cancelled:
-                    soon.append(call)
+            while timers and (timers[0][2].off or timers[0][0] <= self._now):
+                soon.append(heapq.heappop(timers)[2])
             if not soon:
                 return timers[0][0] if timers else float("inf")
             for _ in range(len(soon)):
-                call = soon.popleft()
-                if not call._cancelled:
-                    call._run()
+                soon.popleft().ring()
             if self._halted:
                 return self._now

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -17,6 +21,7 @@ from steerd.providers.registry import CAPABILITIES
 from steerd.sim.reading import load_scenario
 from tests.sim.locate import OWN
 from tests.support.fleets import make_fleet
+from tests.support.tree import ROOT
 
 GOOD = OWN / "one-each-dies.yaml"
 FLEET = OWN / "fleets" / "one-each.yaml"
@@ -56,7 +61,7 @@ def test_a_bad_scenario_is_exit_2(tmp_path: Path) -> None:
 
 
 def test_json_of_several_seeds() -> None:
-    result = run("--json", "--seeds", "1-2", GOOD)
+    result = run("--json", "--jobs", 1, "--seeds", "1-2", GOOD)
     runs = json.loads(result.output)
     assert [r["seed"] for r in runs] == [1, 2]
     assert runs[0]["passed"] is True
@@ -113,3 +118,59 @@ def test_the_scenario_on_another_config() -> None:
     assert load_scenario(GOOD, None).fleet.name != fleet.name
     result = run("--config", OWN / "fleets" / "uneven.yaml", OWN / "one-each-dies.yaml")
     assert result.exit_code in (0, 1)
+
+
+def printed(*args: object) -> subprocess.CompletedProcess[str]:
+    """By a process of its own, so that what it starts ends with it."""
+    command_line = [sys.executable, "-m", "steerd", "simulate", *(str(a) for a in args)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command_line, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+def test_several_at_once_print_what_one_after_the_other_prints() -> None:
+    """Each in a fresh process with a hash seed of its own: order and bytes stay."""
+    args = ("--seeds", "1-3", "--json", GOOD, OWN / "lone-endpoint-dies.yaml")
+    at_once, in_turn = printed("--jobs", 3, *args), printed("--jobs", 1, *args)
+    assert [(r["scenario"], r["seed"]) for r in json.loads(at_once.stdout)] == [
+        (name, seed) for name in ("one-each-dies", "lone-endpoint-dies") for seed in (1, 2, 3)
+    ]
+    assert at_once.stdout == in_turn.stdout
+    assert at_once.returncode == in_turn.returncode == 0
+
+
+def test_a_failure_among_several_is_told_and_drawn(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    text = (
+        GOOD.read_text().replace("fleets/one-each.yaml", str(FLEET)).replace("share: 0, by: 75s", "share: 0, by: 60s")
+    )
+    bad.write_text(text)
+    picture = tmp_path / "run.svg"
+    result = printed("--jobs", 2, "--seeds", "1-2", "--report", picture, bad)
+    assert result.returncode == 1, result.stderr
+    assert result.stdout.count("FAILED  one-each-dies (seed") == 2
+    assert "seed 2" in picture.read_text()
+
+
+def test_an_interrupt_leaves_nothing_running() -> None:
+    """Ctrl-C goes to the whole group, as in a terminal."""
+    command_line = [sys.executable, "-m", "steerd", "simulate", "--jobs", "2", "--seeds", "1-500", str(GOOD)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command_line, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"passed")
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=30.0)
+    assert process.returncode not in (0, 2)
+    assert out.count(b"passed") < 400
+    assert b"Traceback" not in err
+    assert not group_lives(process.pid)
+
+
+def group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
