@@ -194,7 +194,14 @@ class CheckRun:
     @property
     def unresolved(self) -> bool:
         """A run of FAIL or SLOW is under way, and it is not known yet whether it will last."""
-        return any(self._bad[level] > 0 and self.state < level for level in (3, 2))
+        if self.state >= CheckState.SLOW:
+            return self.state is CheckState.SLOW and self._bad[3] > 0
+        return self._bad[2] > 0  # a FAIL counts as SLOW too
+
+    @property
+    def calm(self) -> bool:
+        """Good, and neither an error nor a run of FAIL or SLOW is under way: nothing to say but counts."""
+        return self.state is CheckState.GOOD and self.error is None and self._bad[2] == 0
 
     @property
     def all_failed(self) -> bool:
@@ -289,11 +296,18 @@ class EndpointTracker:
 
         `errors` are "check: reason". The sequence grows when the content may differ.
         """
-        mark = (sum(run.looks for run in self.runs.values()), self._touched, abstaining is not None)
+        looks, calm, own = 0, abstaining is None, False
+        for run in self.runs.values():
+            looks += run.looks
+            calm = calm and run.calm
+            own = own or run.rule.layer is not Layer.DEPENDENCY
+        mark = (looks, self._touched, abstaining is not None)
         if mark != self._built:
             self._built = mark
             self._sequence += 1
-        counts = tuple(CheckCounts(name, run.passed, run.failed) for name, run in self.runs.items() if run.looks)
+        counts = tuple([CheckCounts(name, run.passed, run.failed) for name, run in self.runs.items() if run.looks])
+        if calm and own:  # the short way, for nearly all votes of a healthy fleet
+            return Vote(self.endpoint, Verdict.HEALTHY, self._sequence, counts=counts, version=self.version)
         errors = tuple(f"{name}: {run.error}" for name, run in self.runs.items() if run.error is not None)
         if abstaining is not None:
             verdict, behind, suspects = Verdict.UNKNOWN, None, []
