@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = {"failover_bind": "crash of an endpoint -> the answer of BIND changes"}
+NAMES = {
+    "failover_bind": "crash of an endpoint -> the answer of BIND changes",
+    "simulator": "virtual time against CPU time, on small fleets and a large one",
+}
 
 
 def main(names: list[str]) -> int:

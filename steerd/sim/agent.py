@@ -164,12 +164,14 @@ class SimAgent(Voice):
         self._arm(job, at - wall)
 
     def _arm(self, job: Job, in_s: float) -> None:
-        job.armed = True
-        self._kernel.after(in_s, self._due, job, self._life)
+        job.armed = job.slot
+        self._kernel.after(in_s, self._due, job, job.slot, self._life)
 
-    def _due(self, job: Job, life: int) -> None:
-        job.armed = False
-        if life != self._life or not job.live or job.parked or self.paused:
+    def _due(self, job: Job, slot: int, life: int) -> None:
+        if life != self._life or job.armed != slot:
+            return
+        job.armed = None
+        if not job.live or job.parked or self.paused:
             return
         self._plan(job)
         if not job.busy:
@@ -312,7 +314,7 @@ class SimAgent(Voice):
             return
         wall = self._wall()
         job.unpark(wall, self._kernel.now)
-        if not job.armed and job.slot is not None and self.running and not self.paused:
+        if job.armed is None and job.slot is not None and self.running and not self.paused:
             self._arm(job, job.watch.cadence.time(job.slot) - wall)  # not `_plan`: this slot has not been looked at yet
 
     def wake_all(self, subjects: Iterable[str] | None = None) -> None:

@@ -10,7 +10,8 @@ __all__ = ["Job"]
 
 
 class Job:
-    """`slot` is the next one on the cadence; `armed` while it stands in the kernel's heap."""
+    """`slot` is the next one on the cadence; `armed` the one that stands in the kernel's heap, if any: an older entry there is
+    void."""
 
     __slots__ = ("armed", "busy", "fails_at", "live", "parked", "run", "slot", "target", "watch")
 
@@ -19,7 +20,7 @@ class Job:
         self.run = run
         self.target = target
         self.slot: int | None = None
-        self.armed = False
+        self.armed: int | None = None
         self.busy = False
         self.live = True
         self.parked = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from steerd.agent.references import reference_urls
-from steerd.agent.watchlist import watchlist
+from steerd.agent.watchlist import watchlist, watchlists
 from steerd.model.fleet import Agent, Check, Coordinator, Dependency, Endpoint, Fleet, Region, Service
 from steerd.model.sample import Layer
 
@@ -125,3 +125,10 @@ def test_references_are_the_coordinators_outside_ones_own_region_where_enough() 
     assert reference_urls(coordinators("eu", "us", "ap"), "a1") == ("http://co1/livez", "http://co2/livez")
     assert reference_urls(coordinators("eu", "us"), "out") == ("http://co0/livez", "http://co1/livez")
     assert reference_urls(make(references=("http://one",)), "a1") == ("http://one",)
+
+
+def test_several_agents_at_once_get_what_each_gets_alone() -> None:
+    fleet = make()
+    found = watchlists(fleet, ("a1", "out", "ghost"))
+    assert found == {name: watchlist(fleet, name) for name in ("a1", "out")}
+    assert found["a1"].subjects[0].checks[0] is found["a1"].subjects[1].checks[0]  # a large fleet holds a rule once

@@ -268,3 +268,19 @@ def test_an_agent_whose_clock_was_set_back_starts_above_what_is_known_of_it() ->
     assert not box.outrank(100)  # that is us, coming back
     assert box.outrank(500)
     assert box.full(0.0).incarnation == 501
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 9.0), st.integers(0, 3), st.booleans()), max_size=60))
+def test_stale_is_what_was_not_looked_at_for_three_intervals(steps: list[tuple[float, int, bool]]) -> None:
+    """Whenever it is asked, and however looks and heartbeats fall."""
+    box, now, last = make(4), 0.0, dict.fromkeys(range(4), 0.0)
+    for wait, number, looks in steps:
+        now += wait
+        if looks:
+            look(box, f"e{number}", Status.PASS, now)
+            last[number] = now
+        else:
+            expected = tuple(f"e{n}" for n, at in last.items() if now - at > 15.0)
+            assert box.heartbeat(now).stale == expected
+    configure(box, 4, now=now)
+    assert box.heartbeat(now).stale == tuple(f"e{n}" for n, at in last.items() if now - at > 15.0)

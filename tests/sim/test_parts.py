@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -113,3 +114,44 @@ def test_leases_live_on_while_nobody_leads_the_store() -> None:
     now[0] = 116.0
     data.expire()
     assert lease not in data.leases
+
+
+def test_timers_of_one_moment_ring_in_their_order_unless_cancelled() -> None:
+    loop, seen = ProcessLoop(0.0), []
+    for name in "abc":
+        loop.call_at(2.0, seen.append, name)
+    loop.call_at(1.0, seen.append, "never").cancel()
+    assert loop.run_until_idle(0.0) == 2.0  # nobody wakes for what was cancelled
+    loop.call_soon(seen.append, "first")
+    loop.run_until_idle(2.0)
+    assert seen == ["first", "a", "b", "c"]
+    loop.close()
+
+
+def test_a_loop_stops_after_the_turn_and_goes_on_where_it_stood() -> None:
+    loop, seen = ProcessLoop(0.0), []
+
+    def turn() -> None:
+        loop.stop()
+        loop.call_soon(seen.append, "next turn")
+
+    loop.call_soon(turn)
+    loop.call_soon(seen.append, "same turn")
+    loop.run_until_idle(0.0)
+    assert seen == ["same turn"]
+    loop.run_until_idle(5.0)
+    assert seen == ["same turn", "next turn"]
+    loop.close()
+
+
+def test_a_node_that_moved_is_found_where_it_is() -> None:
+    fleet = make_fleet()
+    network = Network(fleet)
+    moved = replace(fleet.services[0].endpoints[0], zone="usa")
+    assert moved.name in network.selects("eua")
+    service = replace(fleet.services[0], endpoints=(moved, *fleet.services[0].endpoints[1:]))
+    network.load(replace(fleet, services=(service,)))
+    assert moved.name not in network.selects("eua")
+    assert moved.name in network.selects("usa")
+    assert moved.name in network.selects("endpoints")
+    assert network.selects("nobody") == set()
