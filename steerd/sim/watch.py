@@ -9,7 +9,7 @@ import msgspec
 
 from steerd.core.effects import Effect, Persist
 from steerd.core.effects import Record as Note
-from steerd.core.events import Event, OperatorCommand
+from steerd.core.events import ConfigLoaded, Event, LeadershipChanged, OperatorCommand
 from steerd.core.world import World
 from steerd.model.fleet import Fleet
 from steerd.providers.memory import Record
@@ -84,23 +84,35 @@ class Watch:
             self.ledger.operated_at = at
         if world.pins:
             rules.pins_win_and_expire(self.ledger, world, now, at)
+        if isinstance(event, ConfigLoaded | LeadershipChanged):
+            self._penalties(world, world.damper.penalties, at)  # others, or other bounds
         effects = tuple(effects)
         if not effects:
             return
+        named: dict[str, None] = {}
         for effect in effects:
-            if isinstance(effect, Note) and effect.kind == "health":
-                self._health(world, effect.of, now, at)
-            elif isinstance(effect, Note) and effect.kind == "operator":
-                self.ledger.operated_at = at
+            if isinstance(effect, Note):
+                named[effect.of] = None
+                if effect.kind == "health":
+                    self._health(world, effect.of, now, at)
+                elif effect.kind == "operator":
+                    self.ledger.operated_at = at
             elif isinstance(effect, Persist):
                 self._persisting(world, effect, at)
         book = world.drains.book
-        keys = frozenset(book)
-        if keys != self.ledger.drains:
+        if book.keys() != self.ledger.drains:
+            keys = frozenset(book)
             rules.guards_hold(self.ledger, world, [book[k] for k in keys - self.ledger.drains], at)
             self.ledger.drains = keys
-        penalties = {name: p.value for name, p in world.damper.penalties.items()}
-        rules.penalties_stay_in_bounds(self.ledger, penalties, world.fleet.damping.max, at)
+        for region in world.fleet.regions:
+            if region.name in named:
+                named.update(dict.fromkeys(region.zones))
+        self._penalties(world, named, at)  # nobody is penalised without a word on it, or on the region it is in
+
+    def _penalties(self, world: World, names: Iterable[str], at: float) -> None:
+        known = world.damper.penalties
+        found = {name: known[name].value for name in names if name in known}
+        rules.penalties_stay_in_bounds(self.ledger, found, world.fleet.damping.max, at)
 
     def _health(self, world: World, endpoint: str, now: float, at: float) -> None:
         state = world.board.states.get(endpoint)
@@ -126,6 +138,7 @@ class Watch:
 
     def end(self, world: World, quiet_s: float) -> None:
         """The rehearsal is over; `quiet_s` seconds passed since the last fault ended."""
+        self._penalties(world, world.damper.penalties, self._now())
         rules.routes_converge(self.ledger, world, quiet_s, self._now())
         rules.healthy_domains_return(self.ledger, world, quiet_s, self._now())
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from steerd.model.plan import Cause, Drain, Phase
+import pytest
+
+from steerd.core.effects import Record as Note
+from steerd.core.events import Tick
+from steerd.model.plan import Cause, Drain, Penalty, Phase
 from steerd.model.route import Fence, Member
 from steerd.providers.memory import Record
 from steerd.providers.registry import CAPABILITIES
 from steerd.sim import invariants as rules
 from steerd.sim.provider import Far
+from steerd.sim.store import SimData
+from steerd.sim.watch import Watch
 from tests.support.bench import Bench
 from tests.support.fleets import make_fleet
 
@@ -123,6 +129,21 @@ def test_penalties() -> None:
     assert broken(book) == []
     rules.penalties_stay_in_bounds(book, {"a": 12001.0}, 12000.0, 0.0)
     assert broken(book) == [15]
+
+
+@pytest.mark.parametrize(("penalised", "named"), [("eua-1", "eua-1"), ("eua", "eu"), ("eua-1", None)])
+def test_a_step_is_asked_about_those_it_names_and_the_end_about_all(penalised: str, named: str | None) -> None:
+    bench = Bench(make_fleet())
+    world = bench.engine.world
+    watch = Watch(world.fleet, SimData(lambda: 0.0), lambda: 0.0, lambda endpoint: set())
+    world.damper.penalties[penalised] = Penalty(world.fleet.damping.max + 1.0, 0.0)
+    if named is None:
+        watch.stepped(world, Tick(), (), 0.0)
+        assert watch.violations == []
+        watch.end(world, 0.0)
+    else:
+        watch.stepped(world, Tick(), (Note("drain", named, "out", 0.0, {}),), 0.0)
+    assert [v["invariant"] for v in watch.violations] == [15]
 
 
 def test_every_rule_has_words() -> None:
