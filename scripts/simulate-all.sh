@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every scenario, the project's own and those beside the checkout where they are, with seeds 1 to 20. Arguments go to
-# `steerd simulate`; a second --seeds wins.
+# Every scenario, the project's own and those beside the checkout where they are, with seeds 1 to 20, one run per core at a time.
+# Arguments go to `steerd simulate`; a second --seeds wins, --jobs N takes fewer cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
