@@ -223,7 +223,8 @@ class SimAgent(Voice):
         if self._box.abstaining is None:
             for recheck in seen.confirm:
                 self._confirm(job, recheck)
-        self._reconsider()
+        if look.status is not Status.PASS or self._box.abstaining is not None:
+            self._reconsider()  # a pass gives no new doubt, and what there is only wears off
         if not job.run.steady:
             self.wake(job)  # a look that was under way when it was parked has failed
         elif look.status is Status.PASS and self._quiet(job):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 
 from steerd.model.fleet import Check
@@ -32,7 +34,7 @@ class Look:
     transport: bool = False
     connected: bool = True
     layer: Layer | None = None
-    readings: dict[str, float] = field(default_factory=dict)
+    readings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -84,11 +86,22 @@ class Target:
         return time_s
 
 
+@lru_cache(1024)
+def _plain(status: Status, duration_s: float, reason: str | None = None) -> Look:
+    """A look that read nothing. Most looks of a rehearsal are one of a few: each is made once."""
+    return Look(status, duration_s, reason)
+
+
+@lru_cache(1024)
+def _unanswered(duration_s: float, reason: str, *, connected: bool) -> Look:
+    return Look(Status.FAIL, duration_s, reason, transport=True, connected=connected)
+
+
 def lost(check: Check, stretch: float) -> Look | None:
     """A look whose packets get lost on the way: nothing connects in time. None where that tells nothing."""
     if check.layer is Layer.PROGRESS:
         return None  # a scrape that fails says nothing of progress: unknown, not idle (probes.md)
-    return Look(Status.FAIL, _connect_s(check, stretch), "connect timed out", transport=True, connected=False)
+    return _unanswered(_connect_s(check, stretch), "connect timed out", connected=False)
 
 
 def _connect_s(check: Check, stretch: float) -> float:
@@ -108,7 +121,7 @@ def look_at(target: Target, check: Check, path: Path, stretch: float, now: float
         return _progress(target, path, now)
     if check.layer is Layer.DEPENDENCY:
         return _dependency(target, path)
-    return Look(Status.PASS, _ANSWER_S + path.latency_s)
+    return _plain(Status.PASS, _ANSWER_S + path.latency_s)
 
 
 def _fault(target: Target, check: Check, path: Path, stretch: float, rng: Random) -> Look | None:
@@ -118,14 +131,14 @@ def _fault(target: Target, check: Check, path: Path, stretch: float, rng: Random
     connect_s = _connect_s(check, stretch)
     astray = path.loss > 0.0 and rng.random() < path.loss
     if path.cut or target.off or astray or path.latency_s >= connect_s:
-        return Look(Status.FAIL, connect_s, "connect timed out", transport=True, connected=False)
+        return _unanswered(connect_s, "connect timed out", connected=False)
     if target.crashed:
-        return Look(Status.FAIL, path.latency_s, "connection refused", transport=True, connected=False)
+        return _unanswered(path.latency_s, "connection refused", connected=False)
     if target.hung:
         limit_s = min(timeout_s, _ttft_limit_s(check) * stretch) if user else timeout_s
-        return Look(Status.FAIL, limit_s, "no first token in time" if user else "no answer in time", transport=True)
+        return _unanswered(limit_s, "no first token in time" if user else "no answer in time", connected=True)
     if any(rng.random() < rate for rate in target.errors):
-        return Look(Status.FAIL, _ANSWER_S + path.latency_s, "status 500")
+        return _plain(Status.FAIL, _ANSWER_S + path.latency_s, "status 500")
     return None
 
 
@@ -161,7 +174,7 @@ def _progress(target: Target, path: Path, now: float) -> Look:
         return Look(Status.FAIL, _ANSWER_S + path.latency_s, "no progress", transport=True)
     if target.saturated:
         return Look(Status.SATURATED, _ANSWER_S + path.latency_s, "queue over its limit")
-    return Look(Status.PASS, _ANSWER_S + path.latency_s)
+    return _plain(Status.PASS, _ANSWER_S + path.latency_s)
 
 
 def _dependency(target: Target, path: Path) -> Look:
