@@ -157,11 +157,15 @@ class SimAgent(Voice):
     # -- looking ------------------------------------------------------------------------------------------------------
 
     def _plan(self, job: Job) -> None:
+        """The slot after the one just looked at."""
+        job.slot = job.watch.cadence.after(self._wall(), job.slot)
+        self._arm(job, job.slot)
+
+    def _arm(self, job: Job, slot: int) -> None:
         """Put the job's next slot into the heap."""
-        wall = self._wall()
-        job.slot = job.watch.cadence.after(wall, job.slot)
         job.armed = True
-        self._kernel.at(self._kernel.now + job.watch.cadence.time(job.slot) - wall, self._due, job, self._life)
+        at = self._kernel.now + job.watch.cadence.time(slot) - self._wall()
+        self._kernel.at(at, self._due, job, self._life)
 
     def _due(self, job: Job, life: int) -> None:
         job.armed = False
@@ -295,9 +299,9 @@ class SimAgent(Voice):
         """Count what a parked job would have seen, and look again from its next slot on."""
         if not job.parked:
             return
-        job.unpark(self._wall(), self._kernel.now)
+        slot = job.unpark(self._wall(), self._kernel.now)
         if not job.armed and self.running and not self.paused:
-            self._plan(job)
+            self._arm(job, slot)
 
     def wake_all(self, subjects: Iterable[str] | None = None) -> None:
         """Wake the jobs of these subjects, or all."""

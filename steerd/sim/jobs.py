@@ -43,10 +43,11 @@ class Job:
             self.run.looks += passed
             self.slot = following
 
-    def unpark(self, wall: float, now: float) -> None:
-        """Count, and let looks be made again. `now` is the steady time of `wall`."""
+    def unpark(self, wall: float, now: float) -> int:
+        """Count, and let looks be made again, from the slot returned on. `now` is the steady time of `wall`."""
         self.settle(wall)
         assert self.slot is not None, "only a planned job is parked"
         self.parked = False
         self.fails_at = None
         self.run.last_at = now - (wall - self.watch.cadence.time(self.slot - 1))
+        return self.slot
