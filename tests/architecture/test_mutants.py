@@ -22,7 +22,7 @@ def of_test(place: str) -> tuple[str, str]:
 
 
 @cache
-def tests_in(file: str) -> frozenset[str]:
+def _tests_in(file: str) -> frozenset[str]:
     tree = ast.parse((ROOT / file).read_text())
     return frozenset(n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
 
@@ -41,7 +41,7 @@ def test_every_mutant_fits_the_code_and_compiles() -> None:
 
 def test_every_mutant_names_tests_that_exist() -> None:
     named = [(m, *of_test(test)) for m in TABLE for test in m.tests]
-    lost = [f"{m.place}: {file}::{test}" for m, file, test in named if test and test not in tests_in(file)]
+    lost = [f"{m.place}: {file}::{test}" for m, file, test in named if test and test not in _tests_in(file)]
     assert lost == [], "not found: the test was renamed?"
     assert [m.place for m in TABLE if not m.tests] == []
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from steerd.core.quorum import EndpointBoard, fold_voices, reaches, under
 from steerd.core.timers import Timers
-from steerd.core.votes import VoteTable
+from steerd.core.votes import AgentState, VoteTable
 from steerd.model.rules import Quorum
 from steerd.model.vote import Ballot, Heartbeat, Verdict, Vote
 from tests.support.fleets import make_fleet
@@ -52,6 +52,20 @@ def test_a_zone_speaks_with_its_majority_and_a_tie_is_no_voice() -> None:
     assert fold_voices(FLEET, say) == ()
     [voice] = fold_voices(FLEET, [*say, (eua, vote("e", Verdict.UNHEALTHY))])
     assert voice.verdict is Verdict.UNHEALTHY
+
+
+@given(st.permutations([(z, n) for z in ("eua", "eub", "usa") for n in range(3)]))
+def test_voices_do_not_depend_on_the_order_of_votes(order: list[tuple[str, int]]) -> None:
+    """Three agents a zone, each with a reason of its own: the voice tells the same one whoever came first."""
+    said = [
+        (AgentState(f"{z}-{n}", z), vote("e", (Verdict.DEGRADED, Verdict.UNHEALTHY)[n > 0], reason=f"why {n}"))
+        for z, n in order
+    ]
+    voices = fold_voices(FLEET, said)
+    assert [(v.zone, v.verdict, v.reason) for v in voices] == [
+        (z, Verdict.UNHEALTHY, "why 1") for z in ("eua", "eub", "usa")
+    ]
+    assert voices[0].agents == ("eua-0", "eua-1", "eua-2")
 
 
 def test_old_repeated_and_reordered_ballots_change_nothing() -> None:
@@ -155,6 +169,44 @@ def test_a_silent_region_leaves_the_count_of_registered_agents() -> None:
         votes.fold(Ballot(agent, 1, 1, True, tuple(vote(e, Verdict.HEALTHY) for e in ENDPOINTS)), 0.0)
     board.update(ENDPOINTS[0], 0.0)
     assert board.states[ENDPOINTS[0]].decided
+
+
+@pytest.mark.parametrize(
+    ("voting", "heard", "why"),
+    [
+        (["eua", "usa"], [], "2 of 3 voices"),
+        (["eua", "usa", "usb"], ["eub", "euc", "usc"], "fresh votes from 3 of 6 agents"),
+        (["eua", "usa", "usb"], ["eub", "usc"], "fresh votes from 3 of 6 agents"),
+        (["eua", "eub", "usa", "usb"], ["euc", "usc"], ""),
+        (["usa", "usb", "usc"], [], ""),
+    ],
+)
+def test_a_quorum_needs_three_voices_and_over_half_of_the_agents_of_regions_that_are_heard(
+    voting: list[str], heard: list[str], why: str
+) -> None:
+    votes, board = table()
+    for zone in voting:
+        votes.fold(Ballot(f"probe-{zone}", 1, 1, True, (vote(ENDPOINTS[0], Verdict.UNHEALTHY),)), 0.0)
+    for zone in heard:
+        votes.fold(Ballot(f"probe-{zone}", 1, 1, True, ()), 0.0)
+    board.update(ENDPOINTS[0], 0.0)
+    state = board.states[ENDPOINTS[0]]
+    assert (state.decided, state.undecided_why) == (why == "", why)
+
+
+@pytest.mark.parametrize(
+    ("failed", "states"),
+    [([False, False, False], "degraded"), ([True, True, False], "down"), ([True, False, False], "degraded")],
+)
+def test_down_needs_voices_whose_last_looks_all_failed(failed: list[bool], states: str) -> None:
+    votes, board = table()
+    endpoint = ENDPOINTS[0]
+    for zone, all_failed in zip(("usa", "usb", "out0"), failed, strict=True):
+        said = Vote(endpoint, Verdict.UNHEALTHY, 1, all_failed=all_failed, transport=all_failed)
+        votes.fold(Ballot(f"probe-{zone}", 1, 1, True, (said,)), 0.0)
+    board.update(endpoint, 0.0)
+    board.settle(endpoint, 2.0)
+    assert board.states[endpoint].health.word == states
 
 
 def test_settle_waits_for_those_halfway_but_not_longer_than_two_seconds() -> None:

@@ -9,7 +9,7 @@ import pytest
 from steerd.core import effects as fx
 from steerd.core import events as ev
 from steerd.core.engine import Engine
-from steerd.model.fleet import Fleet
+from steerd.model.fleet import Fleet, Objectives
 from steerd.model.plan import HardState
 from steerd.model.route import Capabilities, Fence, Observed
 from steerd.model.vote import Ballot, Heartbeat, Verdict
@@ -46,7 +46,7 @@ def test_a_new_leader_writes_under_a_higher_epoch_than_anything_stored() -> None
     first.run(10)
     assert first.state is not None
     second = Bench(make_fleet(), start=first.now)
-    second.served = dict(first.served)
+    second.served = {k: replace(seen, fence=None) for k, seen in first.served.items()}
     second.lead(epoch=1, state=first.state)
     second.all_say(HEALTHY)
     second.run(700)
@@ -123,6 +123,15 @@ def test_a_plan_that_the_system_cannot_express_at_all_is_never_written() -> None
     bench.run(30)
     assert bench.writes == []
     assert f"never-empty {ROUTE}" in bench.vetoes()
+
+
+def test_a_plan_made_anew_that_comes_out_the_same_is_not_written() -> None:
+    bench = warm(Bench(make_fleet()))
+    service = replace(bench.fleet.services[0], objectives=Objectives(rto_s=17.0))
+    bench.reload(replace(bench.fleet, services=(service,)))
+    bench.run(70)
+    assert bench.writes == []
+    assert bench.store == []
 
 
 # -- answers ------------------------------------------------------------------------------------------------------------
