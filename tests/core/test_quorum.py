@@ -201,7 +201,7 @@ def test_a_quorum_needs_three_voices_and_over_half_of_the_agents_of_regions_that
 def test_down_needs_voices_whose_last_looks_all_failed(failed: list[bool], states: str) -> None:
     votes, board = table()
     endpoint = ENDPOINTS[0]
-    for zone, all_failed in zip(("usa", "usb", "out0"), failed, strict=True):
+    for zone, all_failed in zip(("usa", "eua", "out0"), failed, strict=True):
         said = Vote(endpoint, Verdict.UNHEALTHY, 1, all_failed=all_failed, transport=all_failed)
         votes.fold(Ballot(f"probe-{zone}", 1, 1, True, (said,)), 0.0)
     board.update(endpoint, 0.0)
