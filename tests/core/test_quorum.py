@@ -195,18 +195,16 @@ def test_a_quorum_needs_three_voices_and_over_half_of_the_agents_of_regions_that
 
 
 @pytest.mark.parametrize(
-    ("failed", "states"),
-    [([False, False, False], "degraded"), ([True, True, False], "down"), ([True, False, False], "degraded")],
+    ("failed", "health"), [(0, "degraded"), (1, "degraded"), (3, "unknown"), (4, "down"), (6, "down")]
 )
-def test_down_needs_voices_whose_last_looks_all_failed(failed: list[bool], states: str) -> None:
+def test_down_needs_voices_whose_last_looks_all_failed(failed: int, health: str) -> None:
     votes, board = table()
     endpoint = ENDPOINTS[0]
-    for zone, all_failed in zip(("usa", "eua", "out0"), failed, strict=True):
-        said = Vote(endpoint, Verdict.UNHEALTHY, 1, all_failed=all_failed, transport=all_failed)
-        votes.fold(Ballot(f"probe-{zone}", 1, 1, True, (said,)), 0.0)
+    for n, agent in enumerate(AGENTS[:6]):
+        said = Vote(endpoint, Verdict.UNHEALTHY, 1, all_failed=n < failed, transport=n < failed)
+        votes.fold(Ballot(agent, 1, 1, True, (said,)), 0.0)
     board.update(endpoint, 0.0)
-    board.settle(endpoint, 2.0)
-    assert board.states[endpoint].health.word == states
+    assert board.states[endpoint].health.word == health
 
 
 def test_settle_waits_for_those_halfway_but_not_longer_than_two_seconds() -> None:
