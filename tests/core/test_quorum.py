@@ -207,6 +207,52 @@ def test_down_needs_voices_whose_last_looks_all_failed(failed: int, health: str)
     assert board.states[endpoint].health.word == health
 
 
+def seen(endpoint: str, refused_by: list[str], *, others_answer: bool = True, transport: bool = True) -> EndpointBoard:
+    """These vantage zones' looks at `endpoint` fail, the rest of the agents are silent about it."""
+    votes, board = table()
+    rest = Verdict.HEALTHY if others_answer else Verdict.UNHEALTHY
+    for zone in refused_by:
+        said = [Vote(endpoint, Verdict.UNHEALTHY, 1, all_failed=True, transport=transport)]
+        said += [vote(e, rest) for e in ENDPOINTS if e != endpoint]
+        votes.fold(Ballot(f"probe-{zone}", 1, 1, True, tuple(said)), 0.0)
+    for name in ENDPOINTS:
+        board.update(name, 0.0)
+    return board
+
+
+@pytest.mark.parametrize(
+    ("refused_by", "options", "dead"),
+    [
+        (["eub", "usa", "usb", "usc", "out0"], {}, True),
+        (["eub", "usa", "usb", "usc", "out0"], {"others_answer": False}, False),
+        (["eub", "usa", "usb", "usc", "out0"], {"transport": False}, False),
+        (["usa", "usb", "usc", "out0"], {}, True),
+        (["eua", "usa", "usb", "usc"], {}, True),
+        (["eua", "eub", "out0", "usa"], {}, True),
+    ],
+)
+def test_who_confirms_the_dead(refused_by: list[str], options: dict[str, bool], dead: bool) -> None:
+    """Three voices from outside the endpoint's own zone, all in transport, that see other endpoints answer."""
+    board = seen("eua-1", refused_by, **options)
+    assert board.states["eua-1"].health.word == "down"
+    assert board.confirmed_dead("eua-1") is dead
+
+
+def test_two_voices_from_outside_confirm_nobody_dead() -> None:
+    fleet = make_fleet({"eu": 2, "us": 1}, per_zone=1, outside=0)
+    timers = Timers()
+    votes = VoteTable(timers)
+    votes.configure(fleet)
+    board = EndpointBoard(fleet, votes, timers)
+    for agent in fleet.agents:
+        said = (vote("eua-1", Verdict.UNHEALTHY), vote("eub-1", Verdict.HEALTHY))
+        votes.fold(Ballot(agent.name, 1, 1, True, said), 0.0)
+    for name in ("eub-1", "eua-1"):
+        board.update(name, 0.0)
+    assert board.states["eua-1"].health.word == "down"
+    assert not board.confirmed_dead("eua-1")
+
+
 def test_settle_waits_for_those_halfway_but_not_longer_than_two_seconds() -> None:
     votes, board = table()
     for agent in AGENTS:
@@ -224,6 +270,23 @@ def test_settle_waits_for_those_halfway_but_not_longer_than_two_seconds() -> Non
     for agent in AGENTS[3:]:
         votes.fold(Ballot(agent, 1, 4, False, (vote(second, Verdict.UNHEALTHY, 2),)), 11.9)
     assert board.update(second, 11.9) == {first, second}
+
+
+def test_settle_ends_after_two_seconds_though_another_stays_halfway() -> None:
+    votes, board = table()
+    for agent in AGENTS:
+        votes.fold(Ballot(agent, 1, 1, True, tuple(vote(e, Verdict.HEALTHY) for e in ENDPOINTS)), 0.0)
+    for endpoint in ENDPOINTS:
+        board.update(endpoint, 0.0)
+    first, halfway = ENDPOINTS[:2]
+    for n, agent in enumerate(AGENTS):
+        bad = (first, halfway) if n < 3 else (first,)
+        votes.fold(Ballot(agent, 1, 2, False, tuple(vote(e, Verdict.UNHEALTHY, 2) for e in bad)), 10.0)
+    board.update(halfway, 10.0)
+    assert board.update(first, 10.0) == set()
+    assert board.settle(first, 11.9) == set()
+    assert board.settle(first, 12.0) == {first}
+    assert [board.states[e].health.word for e in (first, halfway)] == ["down", "healthy"]
 
 
 def test_with_a_single_voice_that_voice_decides_both_ways() -> None:
