@@ -114,6 +114,13 @@ def test_a_freeze_stops_a_ramp_half_way_and_it_goes_on_afterwards() -> None:
     bench.command("unfreeze")
     bench.run(70)
     assert 0 < bench.share("eub") < out
+    bench.all_say(Verdict.HEALTHY)
+    bench.run(650)
+    back = bench.share("eub")
+    assert bench.drains() == ["eub 0.75 restoring gray"]
+    bench.command("freeze", reason="release")
+    bench.run(1000)
+    assert bench.share("eub") == back, "nor does anything come back"
 
 
 def test_a_domain_that_would_be_overloaded_comes_back_when_there_is_room() -> None:

@@ -54,6 +54,15 @@ def test_a_zone_speaks_with_its_majority_and_a_tie_is_no_voice() -> None:
     assert voice.verdict is Verdict.UNHEALTHY
 
 
+def test_an_agent_that_does_not_know_has_no_say_in_its_zone() -> None:
+    votes, _ = table()
+    eua = votes.agents["probe-eua"]
+    unknown = (eua, vote("e", Verdict.UNKNOWN))
+    assert fold_voices(FLEET, [unknown]) == ()
+    [voice] = fold_voices(FLEET, [unknown, unknown, (eua, vote("e", Verdict.UNHEALTHY))])
+    assert voice.verdict is Verdict.UNHEALTHY
+
+
 @given(st.permutations([(z, n) for z in ("eua", "eub", "usa") for n in range(3)]))
 def test_voices_do_not_depend_on_the_order_of_votes(order: list[tuple[str, int]]) -> None:
     """Three agents a zone, each with a reason of its own: the voice tells the same one whoever came first."""
