@@ -14,7 +14,7 @@ IMAGE ?= steerd:local
 ARGS ?=
 UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help demo test lint format bench sim image lock clean run-env dev-env
+.PHONY: help demo test lint format bench sim coverage mutants image lock clean run-env dev-env
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,13 @@ bench: dev-env ## measure against peers (minutes; needs a quiet machine)
 
 sim: dev-env ## every scenario with seeds 1 to 20 (ARGS='--seeds 1-3' for fewer)
 	@scripts/simulate-all.sh $(ARGS)
+
+coverage: dev-env ## branch coverage of the core by its own tests and the simulator's; under 95% fails (minutes)
+	@$(BIN)/coverage run --data-file=.coverage --source=steerd.core -m pytest tests/core tests/sim -m 'not slow' $(ARGS)
+	@$(BIN)/coverage report --data-file=.coverage --fail-under=95 --precision=1
+
+mutants: dev-env ## break each rule in turn in a copy; its tests must notice (minutes; ARGS='"invariant 6"' for some)
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 image: ## build the container image steerd:local (IMAGE=... for another name)
 	docker build --tag $(IMAGE) .

@@ -134,10 +134,6 @@ class EndpointState:
     version_since: float = 0.0
     counts: Tally = field(default_factory=lambda: Tally(0, 0, 0, 0, 0, 0, 0))
 
-    def answering(self, zone: str) -> bool:
-        """True when the voice of `zone` sees this endpoint answer."""
-        return any(v.zone == zone and v.verdict in _ANSWERING for v in self.voices)
-
 
 class EndpointBoard:
     """Health of every endpoint, kept up to date from the vote table. Cost follows the endpoints touched, not the fleet."""

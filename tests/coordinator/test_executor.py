@@ -254,6 +254,21 @@ def test_a_newer_fence_is_a_conflict_without_a_write() -> None:
     virtual(main())
 
 
+def test_a_newer_fence_stops_a_write_where_the_system_itself_would_take_it() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.dns.capabilities = replace(CAPABILITIES, compare_and_set=False)
+        bench.system.records["x"] = replace(bench.system.records["x"], fence=Fence("acme", 9, 1, "q"))
+        async with bench.running() as executor:
+            executor.submit(apply("x", 0, 10))
+            done = await bench.answer()
+            assert isinstance(done, ApplyFinished)
+            assert done.result == "conflict"
+            assert bench.system.log == []
+
+    virtual(main())
+
+
 @pytest.mark.parametrize("breaks", ["read", "translate", "apply"])
 def test_a_bug_in_a_provider_is_an_answer_not_a_crash(breaks: str, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Memory):

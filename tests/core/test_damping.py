@@ -30,6 +30,12 @@ def test_flaps_add_up_to_suppression_and_to_longer_waits() -> None:
     assert damper.suppressed_until("a", 8.0) == pytest.approx(8 + 900 * 3.4, rel=0.02)
 
 
+def test_a_penalty_grows_to_its_maximum_and_no_further() -> None:
+    damper = Damper()
+    values = [damper.flap("a", 0.0).value for _ in range(15)]
+    assert values[-5:] == [11000, 12000, 12000, 12000, 12000]
+
+
 def test_suppression_begins_at_3000_and_ends_under_750() -> None:
     damper = Damper()
     for n in range(3):

@@ -211,12 +211,12 @@ def test_held_health_alone_starts_no_drain() -> None:
     bench = warm(Bench(make_fleet(demand=None)))
     bench.all_say(UNHEALTHY, ["eua-1", "eua-2"], transport=False)
     bench.command("freeze", reason="x", for_s=60.0)
-    bench.all_say(UNHEALTHY, ["eub-1", "eub-2"], transport=False)
+    bench.all_say(UNHEALTHY, ["usa-1", "usa-2"], transport=False)
     bench.run(5)
     bench.muted = {a.name for a in bench.fleet.agents}
     written = len(bench.writes)
     bench.run(300)  # the freeze ends with nobody voting any more
-    assert bench.health("eub-1") == "down"
+    assert bench.health("usa-1") == "down"
     assert len(bench.writes) == written
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from steerd.core import effects as fx
 from steerd.core import events as ev
+from steerd.core.activate import ready_endpoints
 from steerd.model.fleet import Dependency, Fleet, Objectives, Routing
 from steerd.model.sample import Reading
 from steerd.model.vote import Verdict
@@ -282,6 +283,18 @@ def test_a_standby_that_differs_is_told_before_it_matters() -> None:
     b.run(70)
     text = next(a.text for (kind, _), a in b.engine.world.alerts.active.items() if kind == "standby-drift")
     assert "5 of its 6" in text
+
+
+def test_only_a_quorum_makes_an_endpoint_ready() -> None:
+    """Health that is held from before tells nothing of a region that is about to take over."""
+    b = bench(fleet())
+    assert ready_endpoints(b.engine.world, "chat", "us") == 6
+    b.all_say(Verdict.DEGRADED, ("usa-1",))
+    assert ready_endpoints(b.engine.world, "chat", "us") == 5
+    b.muted = {a.name for a in b.fleet.agents}
+    b.run(20)
+    assert b.health("usb-1") == "healthy"
+    assert ready_endpoints(b.engine.world, "chat", "us") == 0
 
 
 def test_followers_keep_lag_and_health_but_no_steps_run() -> None:

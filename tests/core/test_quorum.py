@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from steerd.core.quorum import EndpointBoard, fold_voices, reaches, under
 from steerd.core.timers import Timers
-from steerd.core.votes import VoteTable
+from steerd.core.votes import AgentState, VoteTable
 from steerd.model.rules import Quorum
 from steerd.model.vote import Ballot, Heartbeat, Verdict, Vote
 from tests.support.fleets import make_fleet
@@ -52,6 +52,29 @@ def test_a_zone_speaks_with_its_majority_and_a_tie_is_no_voice() -> None:
     assert fold_voices(FLEET, say) == ()
     [voice] = fold_voices(FLEET, [*say, (eua, vote("e", Verdict.UNHEALTHY))])
     assert voice.verdict is Verdict.UNHEALTHY
+
+
+def test_an_agent_that_does_not_know_has_no_say_in_its_zone() -> None:
+    votes, _ = table()
+    eua = votes.agents["probe-eua"]
+    unknown = (eua, vote("e", Verdict.UNKNOWN))
+    assert fold_voices(FLEET, [unknown]) == ()
+    [voice] = fold_voices(FLEET, [unknown, unknown, (eua, vote("e", Verdict.UNHEALTHY))])
+    assert voice.verdict is Verdict.UNHEALTHY
+
+
+@given(st.permutations([(z, n) for z in ("eua", "eub", "usa") for n in range(3)]))
+def test_voices_do_not_depend_on_the_order_of_votes(order: list[tuple[str, int]]) -> None:
+    """Three agents a zone, each with a reason of its own: the voice tells the same one whoever came first."""
+    said = [
+        (AgentState(f"{z}-{n}", z), vote("e", (Verdict.DEGRADED, Verdict.UNHEALTHY)[n > 0], reason=f"why {n}"))
+        for z, n in order
+    ]
+    voices = fold_voices(FLEET, said)
+    assert [(v.zone, v.verdict, v.reason) for v in voices] == [
+        (z, Verdict.UNHEALTHY, "why 1") for z in ("eua", "eub", "usa")
+    ]
+    assert voices[0].agents == ("eua-0", "eua-1", "eua-2")
 
 
 def test_old_repeated_and_reordered_ballots_change_nothing() -> None:
@@ -157,6 +180,88 @@ def test_a_silent_region_leaves_the_count_of_registered_agents() -> None:
     assert board.states[ENDPOINTS[0]].decided
 
 
+@pytest.mark.parametrize(
+    ("voting", "heard", "why"),
+    [
+        (["eua", "usa"], [], "2 of 3 voices"),
+        (["eua", "usa", "usb"], ["eub", "euc", "usc"], "fresh votes from 3 of 6 agents"),
+        (["eua", "usa", "usb"], ["eub", "usc"], "fresh votes from 3 of 6 agents"),
+        (["eua", "eub", "usa", "usb"], ["euc", "usc"], ""),
+        (["usa", "usb", "usc"], [], ""),
+    ],
+)
+def test_a_quorum_needs_three_voices_and_over_half_of_the_agents_of_regions_that_are_heard(
+    voting: list[str], heard: list[str], why: str
+) -> None:
+    votes, board = table()
+    for zone in voting:
+        votes.fold(Ballot(f"probe-{zone}", 1, 1, True, (vote(ENDPOINTS[0], Verdict.UNHEALTHY),)), 0.0)
+    for zone in heard:
+        votes.fold(Ballot(f"probe-{zone}", 1, 1, True, ()), 0.0)
+    board.update(ENDPOINTS[0], 0.0)
+    state = board.states[ENDPOINTS[0]]
+    assert (state.decided, state.undecided_why) == (why == "", why)
+
+
+@pytest.mark.parametrize(
+    ("failed", "health"), [(0, "degraded"), (1, "degraded"), (3, "unknown"), (4, "down"), (6, "down")]
+)
+def test_down_needs_voices_whose_last_looks_all_failed(failed: int, health: str) -> None:
+    votes, board = table()
+    endpoint = ENDPOINTS[0]
+    for n, agent in enumerate(AGENTS[:6]):
+        said = Vote(endpoint, Verdict.UNHEALTHY, 1, all_failed=n < failed, transport=n < failed)
+        votes.fold(Ballot(agent, 1, 1, True, (said,)), 0.0)
+    board.update(endpoint, 0.0)
+    assert board.states[endpoint].health.word == health
+
+
+def seen(endpoint: str, refused_by: list[str], *, others_answer: bool = True, transport: bool = True) -> EndpointBoard:
+    """These vantage zones' looks at `endpoint` fail, the rest of the agents are silent about it."""
+    votes, board = table()
+    rest = Verdict.HEALTHY if others_answer else Verdict.UNHEALTHY
+    for zone in refused_by:
+        said = [Vote(endpoint, Verdict.UNHEALTHY, 1, all_failed=True, transport=transport)]
+        said += [vote(e, rest) for e in ENDPOINTS if e != endpoint]
+        votes.fold(Ballot(f"probe-{zone}", 1, 1, True, tuple(said)), 0.0)
+    for name in ENDPOINTS:
+        board.update(name, 0.0)
+    return board
+
+
+@pytest.mark.parametrize(
+    ("refused_by", "options", "dead"),
+    [
+        (["eub", "usa", "usb", "usc", "out0"], {}, True),
+        (["eub", "usa", "usb", "usc", "out0"], {"others_answer": False}, False),
+        (["eub", "usa", "usb", "usc", "out0"], {"transport": False}, False),
+        (["usa", "usb", "usc", "out0"], {}, True),
+        (["eua", "usa", "usb", "usc"], {}, True),
+        (["eua", "eub", "out0", "usa"], {}, True),
+    ],
+)
+def test_who_confirms_the_dead(refused_by: list[str], options: dict[str, bool], dead: bool) -> None:
+    """Three voices from outside the endpoint's own zone, all in transport, that see other endpoints answer."""
+    board = seen("eua-1", refused_by, **options)
+    assert board.states["eua-1"].health.word == "down"
+    assert board.confirmed_dead("eua-1") is dead
+
+
+def test_two_voices_from_outside_confirm_nobody_dead() -> None:
+    fleet = make_fleet({"eu": 2, "us": 1}, per_zone=1, outside=0)
+    timers = Timers()
+    votes = VoteTable(timers)
+    votes.configure(fleet)
+    board = EndpointBoard(fleet, votes, timers)
+    for agent in fleet.agents:
+        said = (vote("eua-1", Verdict.UNHEALTHY), vote("eub-1", Verdict.HEALTHY))
+        votes.fold(Ballot(agent.name, 1, 1, True, said), 0.0)
+    for name in ("eub-1", "eua-1"):
+        board.update(name, 0.0)
+    assert board.states["eua-1"].health.word == "down"
+    assert not board.confirmed_dead("eua-1")
+
+
 def test_settle_waits_for_those_halfway_but_not_longer_than_two_seconds() -> None:
     votes, board = table()
     for agent in AGENTS:
@@ -174,6 +279,23 @@ def test_settle_waits_for_those_halfway_but_not_longer_than_two_seconds() -> Non
     for agent in AGENTS[3:]:
         votes.fold(Ballot(agent, 1, 4, False, (vote(second, Verdict.UNHEALTHY, 2),)), 11.9)
     assert board.update(second, 11.9) == {first, second}
+
+
+def test_settle_ends_after_two_seconds_though_another_stays_halfway() -> None:
+    votes, board = table()
+    for agent in AGENTS:
+        votes.fold(Ballot(agent, 1, 1, True, tuple(vote(e, Verdict.HEALTHY) for e in ENDPOINTS)), 0.0)
+    for endpoint in ENDPOINTS:
+        board.update(endpoint, 0.0)
+    first, halfway = ENDPOINTS[:2]
+    for n, agent in enumerate(AGENTS):
+        bad = (first, halfway) if n < 3 else (first,)
+        votes.fold(Ballot(agent, 1, 2, False, tuple(vote(e, Verdict.UNHEALTHY, 2) for e in bad)), 10.0)
+    board.update(halfway, 10.0)
+    assert board.update(first, 10.0) == set()
+    assert board.settle(first, 11.9) == set()
+    assert board.settle(first, 12.0) == {first}
+    assert [board.states[e].health.word for e in (first, halfway)] == ["down", "healthy"]
 
 
 def test_with_a_single_voice_that_voice_decides_both_ways() -> None:
