@@ -41,10 +41,15 @@ class EngineMetrics:
             raise SettingError("version: write {metric: NAME, label: LABEL}")
         label = (str(version["metric"]), str(version.get("label", "version"))) if "metric" in version else None
         found = cls(
-            *(strings(settings, name) for name in ("running", "waiting", "steps", "cache", "finished", "failed")),
-            strings(settings, "ttft_metric"),
-            strings(settings, "inter_token_metric"),
-            label,
+            running=strings(settings, "running"),
+            waiting=strings(settings, "waiting"),
+            steps=strings(settings, "steps"),
+            cache=strings(settings, "cache"),
+            finished=strings(settings, "finished"),
+            failed=strings(settings, "failed"),
+            ttft=strings(settings, "ttft_metric"),
+            inter_token=strings(settings, "inter_token_metric"),
+            version=label,
         )
         if not found.running and not found.waiting:
             raise SettingError("running: name at least one metric of requests that run, or `waiting`")

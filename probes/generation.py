@@ -69,16 +69,13 @@ class GenerationProbe:
         self, target: Target, deadline: float, question: Question, first: Outcome
     ) -> tuple[Outcome, int]:
         """The outcome once two of three questions agree, and the tokens that took. Without a further answer the first one holds."""
-        spent, right = 0, 0
+        spent = 0
         for other in self._rota.others(question):
             outcome = await self._ask(target, deadline, other)
             spent += outcome.tokens
             if outcome.status not in (Status.PASS, Status.SLOW):
                 return first if outcome.reason != WRONG else outcome, spent
-            right += 1
-            if right == 2:
-                return replace(outcome, detail=f"one wrong answer of three: {first.detail}"), spent
-        return first, spent
+        return replace(outcome, detail=f"one wrong answer of three: {first.detail}"), spent
 
     async def _ask(self, target: Target, deadline: float, question: Question) -> Outcome:
         clock = StageClock()

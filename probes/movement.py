@@ -6,8 +6,8 @@
     waiting >= `queue`, and the counters move                       ->  saturated
     readings too far apart                                          ->  begin anew: what lay between is not known
 
-An engine with several parts (data parallel ranks, models) is judged part by part where the labels of its metrics agree: one rank that
-hangs behind others that move is a hung engine.
+An engine with several parts (data parallel ranks, models) is judged part by part where the labels of its metrics agree: one rank
+that hangs behind others that move is a hung engine.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Unknown is not idle: a scrape that fails, is stale or lacks the metrics is ERROR, which says nothing of the target.
 
-Readings: `running`, `waiting` (requests), `kv_cache` (0..1), and since the look before: `served`, `failed` (requests that ended well,
-or by the engine's fault), `engine_ttft_s`, `engine_inter_token_s` (means over real traffic).
+Readings: `running`, `waiting` (requests), `kv_cache` (0..1), and since the look before: `served`, `failed` (requests that ended
+well, or by the engine's fault), `engine_ttft_s`, `engine_inter_token_s` (means over real traffic).
 """
 
 from __future__ import annotations
@@ -189,11 +189,9 @@ def _unknown(outcome: Outcome) -> Outcome:
 
 
 def _readings(scrape: Scrape, before: Mapping[str, float]) -> dict[str, float]:
-    found: dict[str, float] = {}
     reading, totals = scrape.reading, scrape.totals or {}
-    for name, value in (("running", reading.running), ("waiting", reading.waiting), ("kv_cache", scrape.cache)):
-        if value is not None:
-            found[name] = value
+    now = {"running": reading.running, "waiting": reading.waiting, "kv_cache": scrape.cache}
+    found = {name: value for name, value in now.items() if value is not None}
     if not before:
         return found
     grown = {key: value - before[key] for key, value in totals.items() if key in before and value >= before[key]}

@@ -16,13 +16,16 @@ from probes.plugins import Plugin, installed
 from probes.probe import Probe
 from probes.settings import Resolve
 
-__all__ = ["KINDS", "ProbeUnavailableError", "make"]
+__all__ = ["KINDS", "PLUGIN_FAULTS", "ProbeUnavailableError", "make"]
 
 _OURS = {kind.name: kind for kind in (*BUILT, *PATHS, *PLANNED)}
 _PLUGINS: dict[str, Plugin] = installed(_OURS)
 
 KINDS: dict[str, Kind] = {**_OURS, **{name: plugin.kind for name, plugin in _PLUGINS.items()}}
 """All kinds, those of installed plug-ins and those not written yet (`built` False) included."""
+
+PLUGIN_FAULTS = {name: plugin.kind.help for name, plugin in _PLUGINS.items() if plugin.build is None}
+"""Plug-ins that are installed and cannot be used, and why."""
 
 # Imported when the first probe of the kind is made: an agent without a kind does not load its client library.
 _MODULES = {
@@ -56,8 +59,8 @@ def make(kind: str, layer: str, settings: Mapping[str, Any], resolve: Resolve) -
     if known is None:
         raise ProbeUnavailableError(f"there is no probe kind {kind!r}; known are {', '.join(sorted(KINDS))}")
     plugin = _PLUGINS.get(kind)
-    if plugin is not None and plugin.build is None:
-        raise ProbeUnavailableError(f"the probe kind {kind!r} cannot be used: {known.help}")
+    if kind in PLUGIN_FAULTS:
+        raise ProbeUnavailableError(f"the probe kind {kind!r} cannot be used: {PLUGIN_FAULTS[kind]}")
     if not known.built:
         raise ProbeUnavailableError(f"the probe kind {kind!r} is not written yet; switch the check off or use another")
     for setting in known.settings:

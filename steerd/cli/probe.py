@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from probes.units import duration_s
 from steerd.cli.durations import DURATION
 from steerd.cli.errors import BadInput
 from steerd.cli.options import print_json
+from steerd.cli.stacks import configured
 from steerd.cli.views.paint import console, grid, health, show
 from steerd.config import ConfigError, load
 from steerd.config.secrets import resolve
@@ -103,7 +104,8 @@ def command(
         name = endpoint
     else:
         assert url is not None
-        jobs, left_out = _bare(url, stack or "http", model)
+        named = {where.split(".")[1] for where in overrides if where.count(".") >= 2}
+        jobs, left_out = _bare(url, stack or "http", model, configured(config), named)
         name = url
     jobs = _overridden(jobs, overrides)
     for check in left_out:
@@ -183,17 +185,19 @@ def _of_dependency(fleet: Fleet, check: Check, region: str) -> Iterator[_Job]:
         yield _Job(replace(check, settings=settings), Target(name, url if isinstance(url, str) else ""))
 
 
-def _bare(url: str, stack: str, model: str | None) -> tuple[list[_Job], list[str]]:
-    if stack not in stacks.names():
-        raise BadInput(f"No stack is called {stack!r}; known are {', '.join(stacks.names())}.")
-    found = stacks.load(stack)
-    if not found.built:
-        raise BadInput(f"The stack {stack!r} is not built yet; use http, or another that `steerd stacks` lists.")
+def _bare(
+    url: str, stack: str, model: str | None, own: Mapping[str, Any], named: Set[str]
+) -> tuple[list[_Job], list[str]]:
+    if stack not in own and stack not in stacks.names():
+        raise BadInput(f"No stack is called {stack!r}; known are {', '.join(sorted({*stacks.names(), *own}))}.")
+    found = stacks.own(own, stack)
     target = Target(url, url, model=model)
     jobs, left_out = [], []
     for one in found.checks:
         if not KINDS[one.kind].built:
             left_out.append(one.name)
+            continue
+        if one.optional and one.name not in named:
             continue
         layer = Layer(one.layer)
         interval_s = one.interval_s or _INTERVAL_S.get(layer, 5.0)
