@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from probes.busy import GAP_S
 from probes.clock import StageClock
 from probes.engine_metrics import EngineMetrics, Scrape, scrape_of
 from probes.guard import guarded, result, scrubbed
@@ -76,7 +77,7 @@ class ProgressProbe:
         outcome = self._judge(target, clock, scraped[0]) if scraped else _unknown(outcome)
         return scrubbed(outcome, hidden)
 
-    async def moves(self, target: Target, deadline: float, *, gap_s: float = 1.0) -> bool | None:
+    async def moves(self, target: Target, deadline: float, *, gap_s: float = GAP_S) -> bool | None:
         """Whether any counter moves between two scrapes `gap_s` apart; None when that cannot be told.
 
         Looks that ask about one target at the same time share one answer: a storm of timeouts must not become one of scrapes.

@@ -26,7 +26,8 @@ DEPENDENCY_TIMEOUT_S = 2.0
 class Watch:
     """One thing to look at again and again: a subject (an endpoint, or an instance of a dependency) by one check.
 
-    `url` is where this agent looks. `probe` names the probe that serves it: watches of one service's check share it.
+    `agents` is how many look at it, this one included. `url` is where this agent looks. `probe` names the probe that serves it:
+    watches of one service's check share it.
     """
 
     subject: str
@@ -37,6 +38,7 @@ class Watch:
     url: str
     model: str | None
     probe: tuple[str, str]
+    agents: int = 1
 
     @property
     def key(self) -> tuple[str, str]:
@@ -105,6 +107,7 @@ def _watch(fleet: Fleet, agent: Agent, service: Service, endpoint: Endpoint, che
         url=endpoint.url if inside or endpoint.public_url is None else endpoint.public_url,
         model=service.model,
         probe=(service.name, check.name),
+        agents=len(names),
     )
 
 
@@ -150,4 +153,5 @@ def _dependency_watch(names: list[str], agent: str, subject: str, check: Check, 
         url=url if isinstance(url, str) else "",
         model=None,
         probe=(subject, check.name),
+        agents=len(names),
     )

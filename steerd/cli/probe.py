@@ -17,10 +17,11 @@ from rich.padding import Padding
 from rich.text import Text
 
 from probes import stacks
+from probes.busy import Moves, busy_or_hung
 from probes.kinds import Setting
 from probes.outcome import Layer as ProbeLayer
 from probes.outcome import Outcome, Status
-from probes.probe import look_safely
+from probes.probe import Probe, look_safely
 from probes.registry import KINDS, make
 from probes.target import Target
 from probes.units import duration_s
@@ -274,31 +275,43 @@ def _read(setting: Setting, value: str) -> Any:
 
 
 async def _look(jobs: Sequence[_Job], for_s: float | None) -> list[_Done]:
-    return await asyncio.gather(*(_look_at(job, for_s) for job in jobs))
+    probes: list[Probe] = []
+    try:
+        for job in jobs:
+            try:
+                probes.append(make(job.check.kind, job.check.layer.value, job.check.settings, resolve))
+            except ValueError as error:
+                raise BadInput(f"checks.{job.check.name}: {error}") from error
+        pairs = list(zip(jobs, probes, strict=True))
+        movers = {job.target: probe for job, probe in pairs if isinstance(probe, Moves)}
+        return await asyncio.gather(
+            *(
+                _look_at(job, probe, None if isinstance(probe, Moves) else movers.get(job.target), for_s)
+                for job, probe in pairs
+            )
+        )
+    finally:
+        for probe in probes:
+            await probe.close()
 
 
-async def _look_at(job: _Job, for_s: float | None) -> _Done:
-    """Look once, or at the check's own interval until `for_s` is over."""
+async def _look_at(job: _Job, probe: Probe, mover: Moves | None, for_s: float | None) -> _Done:
+    """Look once, or at the check's own interval until `for_s` is over. `mover` tells busy from hung."""
     loop = asyncio.get_running_loop()
     check = job.check
-    try:
-        probe = make(check.kind, check.layer.value, check.settings, resolve)
-    except ValueError as error:
-        raise BadInput(f"checks.{check.name}: {error}") from error
     end = loop.time() + (for_s or 0.0)
     looks = bad = 0
-    try:
-        while True:
-            began = loop.time()
-            outcome = await look_safely(probe, job.target, began + check.timeout_s)
-            looks += 1
-            bad += outcome.status is not Status.PASS
-            due = began + check.interval_s
-            if due > end:
-                return _Done(check, outcome, looks, bad)
-            await asyncio.sleep(max(0.0, due - loop.time()))
-    finally:
-        await probe.close()
+    while True:
+        began = loop.time()
+        outcome = await look_safely(probe, job.target, began + check.timeout_s)
+        if mover is not None:
+            outcome = await busy_or_hung(outcome, mover, job.target)
+        looks += 1
+        bad += outcome.status is not Status.PASS
+        due = began + check.interval_s
+        if due > end:
+            return _Done(check, outcome, looks, bad)
+        await asyncio.sleep(max(0.0, due - loop.time()))
 
 
 # -- showing

@@ -148,6 +148,8 @@ def _check(
         text = f"a timeout of {format_duration(timeout)} is over the interval of {format_duration(interval)}: one look at a time"
         problems.add(section.mark("timeout"), text)
     settings = _settings(kind, own, section, wanted)
+    if kind == "progress" and not (section and "sample" in section):
+        settings["sample"] = interval  # readings further apart than this were missed
     _check_settings(section, kind, settings, section.mark() if section else mark, problems)
     return Check(name, layer, kind, interval, timeout, settings)
 
@@ -219,8 +221,12 @@ def _check_settings(
 
 
 def _budget(value: MappingABC[str, Any], mark: Mark, problems: Problems) -> None:
-    whole = all(isinstance(one, int) and not isinstance(one, bool) and one > 0 for one in value.values())
-    if "tokens_per_day" not in value or set(value) - {"tokens_per_day", "stand_in"} or not whole:
+    whole = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in value.values())
+    if (
+        set(value) not in ({"tokens_per_day"}, {"tokens_per_day", "stand_in"})
+        or not whole
+        or not value["tokens_per_day"]
+    ):
         problems.add(
             mark, "budget is {tokens_per_day: 200000}, and `stand_in: 20` beside it where real requests may stand in"
         )

@@ -102,6 +102,7 @@ class CheckRun:
         "last_at",
         "layer",
         "looks",
+        "muted",
         "passed",
         "reason",
         "rise",
@@ -115,6 +116,7 @@ class CheckRun:
         self.fall = min(rules.fall, _CORRECTNESS_FALL) if rule.layer is Layer.CORRECTNESS else rules.fall
         self.state = CheckState.UNKNOWN
         self.error: str | None = None
+        self.muted = False
         self.reason: str | None = None
         self.layer = rule.layer
         self.passed = 0
@@ -134,6 +136,8 @@ class CheckRun:
         severity = _SEVERITY.get(sample.status)
         if severity is None:
             self.error = sample.reason or "the probe could not do its job"
+            # It never reached the target, which other checks will say: nothing is wrong with the check.
+            self.muted = sample.transport
             return False
         self.error = None
         counts = 1 if sample.unpaid else sample.counts_as
@@ -241,23 +245,27 @@ class EndpointTracker:
         self._built: tuple[int, int, bool] | None = None
         self._sequence = 0
         self._pulse = _pulse(self.runs)
+        self._doubted: set[str] = set()
 
     def replace_runs(self, runs: Mapping[str, CheckRun], now: float) -> None:
         """Takes the checks of a new config; runs of checks that stayed the same are handed in again."""
         self.runs = dict(runs)
         self._pulse = _pulse(self.runs)
         self._since = now
+        self._doubted.clear()
         self.touch()
 
     def observe(self, sample: Sample, now: float) -> Observation:
         """Takes one look of one of this endpoint's checks. Raises KeyError for a check it does not have."""
         run = self.runs[sample.check]
-        if sample.status is Status.PASS and run.steady and sample.version in (None, self.version):
+        doubted = sample.check in self._doubted
+        self._doubted.discard(sample.check)
+        if sample.status is Status.PASS and not doubted and run.steady and sample.version in (None, self.version):
             run.passes(sample)
             return _NOTHING
         before = run.face()
         began = run.observe(sample)
-        changed = run.face() != before
+        changed = run.face() != before or doubted
         if sample.version is not None and sample.version != self.version:
             self.version = sample.version
             changed = True
@@ -267,6 +275,15 @@ class EndpointTracker:
         repeat = run.rule.layer is Layer.CORRECTNESS or (sample.unpaid and run.rule.layer in PAID)
         confirm = (run.recheck(unpaid=sample.unpaid),) if run.may_confirm(now) or repeat else ()
         return Observation(changed=True, urgent=urgent, confirm=confirm)
+
+    def doubt(self, check: str) -> bool:
+        """A look by `check` will not pass, and what it says comes later: suspect until then. True when that is new."""
+        run = self.runs.get(check)
+        if run is None or check in self._doubted or run.unresolved or run.state is CheckState.FAIL:
+            return False
+        self._doubted.add(check)
+        self.touch()
+        return True
 
     def asked(self, now: float, *, paid: bool) -> tuple[Recheck, ...]:
         """What to look at when a coordinator asks: every check but dependencies (and those that cost tokens, unless
@@ -293,12 +310,14 @@ class EndpointTracker:
             self._built = mark
             self._sequence += 1
         counts = tuple(CheckCounts(name, run.passed, run.failed) for name, run in self.runs.items() if run.looks)
-        errors = tuple(f"{name}: {run.error}" for name, run in self.runs.items() if run.error is not None)
+        errors = tuple(
+            f"{name}: {run.error}" for name, run in self.runs.items() if run.error is not None and not run.muted
+        )
         if abstaining is not None:
             verdict, behind, suspects = Verdict.UNKNOWN, None, []
         else:
             verdict, behind = self._judge()
-            suspects = [r for r in self._usable() if r.unresolved and r.rule.layer is not Layer.DEPENDENCY]
+            suspects = [r for r in self._usable() if self._suspect(r)]
             behind = behind or (suspects[0] if suspects else None)
         if behind is None and verdict is Verdict.UNKNOWN and errors and abstaining is None:
             broken = next(run for run in self.runs.values() if run.error is not None)
@@ -320,6 +339,9 @@ class EndpointTracker:
             errors=errors,
             paid=any(run.rule.layer in PAID for run in failed),
         )
+
+    def _suspect(self, run: CheckRun) -> bool:
+        return (run.unresolved or run.rule.name in self._doubted) and run.rule.layer is not Layer.DEPENDENCY
 
     def _unjudged(self, broken: CheckRun, counts: tuple[CheckCounts, ...], errors: tuple[str, ...]) -> Vote:
         """A vote that is unknown because the probe itself could not do its job: it says so."""
