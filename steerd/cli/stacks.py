@@ -111,9 +111,11 @@ def _one(stack: Stack) -> RenderableType:
         head = Text.assemble("\n", (check.name, "bold"), f"   {check.layer}, kind {check.kind}{_pace(check)}")
         if not _checked(check):
             head.append("   not built yet: left out for now", style="yellow")
+        parts.append(head)
         if check.optional:
-            head.append(f"   optional: `checks: {{{check.name}: {{}}}}` switches it on", style="yellow")
-        parts += [head, Padding(Text(check.why), (0, 0, 0, 2))]
+            text = f"optional: `checks: {{{check.name}: {{}}}}` switches it on"
+            parts.append(Padding(Text(text, style="yellow"), (0, 0, 0, 2)))
+        parts += [Padding(Text(check.why), (0, 0, 0, 2))]
         parts += [Padding(Text(line, style="dim"), (0, 0, 0, 2)) for line in _settings(check.settings)]
     if stack.notes:
         parts.append(Text("\nnotes", style="dim"))

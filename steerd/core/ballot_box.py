@@ -130,7 +130,9 @@ class BallotBox:
         return seen
 
     def doubt(self, endpoint: str, check: str) -> bool:
-        """A look by `check` will not pass, and what it says comes later: the endpoint is suspect until then. True when that is new."""
+        """A look by `check` will not pass, and what it says comes later: the endpoint is suspect until then. True when that is
+        new.
+        """
         tracker = self._trackers.get(endpoint)
         if tracker is None or not tracker.doubt(check):
             return False
