@@ -17,7 +17,9 @@ __all__ = ["MetricsReader", "Series", "plain_name"]
 _LINE_LIMIT = 16384
 _SERIES_LIMIT = 10_000
 _LABEL = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"')
-_LINE = re.compile(r"([A-Za-z_:][A-Za-z0-9_:.]*)\s*(?:\{(.*)\})?\s+(\S+)(?:\s+(-?[0-9.eE+]+))?\s*(?:#.*)?$")
+_LINE = re.compile(
+    r'([A-Za-z_:][A-Za-z0-9_:.]*)\s*(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\})?\s+(\S+)(?:\s+(-?[0-9.eE+]+))?\s*(?:#.*)?$'
+)
 _ESCAPED = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 
 
