@@ -93,8 +93,7 @@ class ExecProbe:
         )
         try:
             async with asyncio.timeout_at(deadline - _SPARE_S) as limit:
-                out, err = await _talk(process, said)
-                code = await process.wait()
+                out, err, code = await _talk(process, said)
         except _TooMuchError:
             return self._error(clock, "the command printed too much", detail=f"over {_MOST_BYTES} bytes")
         except TimeoutError:
@@ -139,8 +138,8 @@ class ExecProbe:
         return result(Status.ERROR, self.layer, clock, reason, detail=detail)
 
 
-async def _talk(process: Process, said: bytes) -> tuple[bytes, bytes]:
-    """Give it the target, and take what it prints, each to a bound."""
+async def _talk(process: Process, said: bytes) -> tuple[bytes, bytes, int]:
+    """Give it the target, take what it prints, each to a bound, and its exit code. Raises `_TooMuchError`."""
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
@@ -148,8 +147,18 @@ async def _talk(process: Process, said: bytes) -> tuple[bytes, bytes]:
         process.stdin.write(said)
         await process.stdin.drain()
     process.stdin.close()
-    out, err = await asyncio.gather(_bounded(process.stdout), _bounded(process.stderr))
-    return out, err
+    reading = asyncio.gather(_bounded(process.stdout), _bounded(process.stderr))
+    ended = asyncio.ensure_future(process.wait())
+    try:
+        await asyncio.wait((reading, ended), return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            _kill(process)  # whoever it left behind may hold its pipes open for ever
+        out, err = await reading
+        return out, err, await ended
+    finally:
+        reading.cancel()
+        ended.cancel()
+        await asyncio.gather(reading, ended, return_exceptions=True)
 
 
 async def _bounded(stream: asyncio.StreamReader) -> bytes:
@@ -164,10 +173,14 @@ async def _bounded(stream: asyncio.StreamReader) -> bytes:
 
 
 async def _end(process: Process) -> None:
-    """Kill the whole group, also when its first process has ended, and collect that."""
+    """Kill the whole group, and collect its first process."""
+    _kill(process)
+    await process.wait()
+
+
+def _kill(process: Process) -> None:
     with contextlib.suppress(ProcessLookupError):  # nobody is left
         os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
 
 
 def _problem(answer: Any) -> str | None:

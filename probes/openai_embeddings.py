@@ -81,7 +81,7 @@ class EmbeddingsProbe:
                 return "embedding is no vector", repr(vector)[:100], False
             if not all(_finite(value) for value in vector):
                 return "embedding has values that are no numbers", repr(vector[:4]), True
-            if len(set(vector)) == 1:
+            if len(vector) > 1 and len(set(vector)) == 1:
                 return "embedding is one number repeated", f"{len(vector)} times {vector[0]!r}", True
         first, second = vectors
         if len(first) != len(second) or (self._dimensions is not None and len(first) != int(self._dimensions)):

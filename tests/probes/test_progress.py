@@ -80,7 +80,9 @@ async def test_a_queue_over_its_limit_is_saturated(look: Look, site: Site) -> No
 
     async def metrics(_: web.Request) -> web.Response:
         steps[0] += 1
-        text = f"vllm:num_requests_running 8\nvllm:num_requests_waiting 60\nvllm:iteration_tokens_total_count {steps[0]}\n"
+        text = (
+            f"vllm:num_requests_running 8\nvllm:num_requests_waiting 60\nvllm:iteration_tokens_total_count {steps[0]}\n"
+        )
         return web.Response(text=text)
 
     url = await site({"/metrics": metrics})
@@ -129,7 +131,9 @@ async def test_metrics_that_say_nothing_are_an_error(
 async def test_only_the_models_own_series_count(look: Look, site: Site) -> None:
     async def metrics(_: web.Request) -> web.Response:
         names = ("num_requests_running", "num_requests_waiting", "iteration_tokens_total_count")
-        rows = [f'vllm:{name}{{model_name="{model}"}} {value}' for name in names for model, value in (("a", 0), ("b", 3))]
+        rows = [
+            f'vllm:{name}{{model_name="{model}"}} {value}' for name in names for model, value in (("a", 0), ("b", 3))
+        ]
         return web.Response(text="\n".join(rows))
 
     url = await site({"/metrics": metrics})
