@@ -16,10 +16,9 @@ import json
 import math
 import os
 import signal
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from probes.clock import StageClock
 from probes.errors import MisconfiguredError, SettingError, host_errno
@@ -38,8 +37,47 @@ _SPARE_S = 0.1
 _KEYS = {"status", "reason", "detail", "transport", "version", "readings", "tokens"}
 
 
-class _TooMuchError(Exception):
-    """The command printed more than it may."""
+class _Running(asyncio.SubprocessProtocol):
+    """A command at work. `said` is what came from its standard output (1) and error (2), each to a bound; `ended` is done once it
+    has ended and its pipes are closed, which nobody of its group can hold open.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.said = {1: bytearray(), 2: bytearray()}
+        self.too_much = False
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self._transport: asyncio.SubprocessTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transport is one in all but its class.
+        self._transport = cast("asyncio.SubprocessTransport", transport)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self.said[fd] += data
+        if len(self.said[fd]) > _MOST_BYTES:
+            self.too_much = True
+            self.kill()
+
+    def process_exited(self) -> None:
+        self.kill()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def say(self, data: bytes) -> None:
+        """Write to its standard input, which it need not read, and close that."""
+        assert self._transport is not None
+        pipe = cast("asyncio.WriteTransport | None", self._transport.get_pipe_transport(0))
+        if pipe is not None:
+            pipe.write(data)
+            pipe.close()
+
+    def kill(self) -> None:
+        """Kill the whole group, also when its first process has ended."""
+        if self._transport is not None:
+            with contextlib.suppress(ProcessLookupError):  # nobody is left
+                os.killpg(self._transport.get_pid(), signal.SIGKILL)
 
 
 class ExecProbe:
@@ -82,27 +120,26 @@ class ExecProbe:
 
     async def _run(self, target: Target, said: bytes, deadline: float, clock: StageClock, hidden: list[str]) -> Outcome:
         command = [substitute(part, target) for part in self._command]
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            env=self._environment(hidden),
-            cwd="/",
-            start_new_session=True,
+        environment = self._environment(hidden)
+        loop = asyncio.get_running_loop()
+        transport, running = await loop.subprocess_exec(
+            lambda: _Running(loop), *command, env=environment, cwd="/", start_new_session=True
         )
         try:
+            running.say(said)
             async with asyncio.timeout_at(deadline - _SPARE_S) as limit:
-                out, err, code = await _talk(process, said)
-        except _TooMuchError:
-            return self._error(clock, "the command printed too much", detail=f"over {_MOST_BYTES} bytes")
+                await asyncio.shield(running.ended)
         except TimeoutError:
             if not limit.expired():
                 raise
             return self._error(clock, "the command did not end in time", detail=f"{command[0]} was killed")
         finally:
-            await _end(process)
-        return self._read(clock, out, err, code)
+            running.kill()
+            await asyncio.wait((running.ended,), timeout=_SPARE_S)
+            transport.close()
+        if running.too_much:
+            return self._error(clock, "the command printed too much", detail=f"over {_MOST_BYTES} bytes")
+        return self._read(clock, bytes(running.said[1]), bytes(running.said[2]), transport.get_returncode() or 0)
 
     def _environment(self, hidden: list[str]) -> dict[str, str]:
         found = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
@@ -136,51 +173,6 @@ class ExecProbe:
 
     def _error(self, clock: StageClock, reason: str, *, detail: str | None = None) -> Outcome:
         return result(Status.ERROR, self.layer, clock, reason, detail=detail)
-
-
-async def _talk(process: Process, said: bytes) -> tuple[bytes, bytes, int]:
-    """Give it the target, take what it prints, each to a bound, and its exit code. Raises `_TooMuchError`."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    with contextlib.suppress(ConnectionError):  # it need not read what it does not want
-        process.stdin.write(said)
-        await process.stdin.drain()
-    process.stdin.close()
-    reading = asyncio.gather(_bounded(process.stdout), _bounded(process.stderr))
-    ended = asyncio.ensure_future(process.wait())
-    try:
-        await asyncio.wait((reading, ended), return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
-            _kill(process)  # whoever it left behind may hold its pipes open for ever
-        out, err = await reading
-        return out, err, await ended
-    finally:
-        reading.cancel()
-        ended.cancel()
-        await asyncio.gather(reading, ended, return_exceptions=True)
-
-
-async def _bounded(stream: asyncio.StreamReader) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while part := await stream.read(4096):
-        parts.append(part)
-        size += len(part)
-        if size > _MOST_BYTES:
-            raise _TooMuchError
-    return b"".join(parts)
-
-
-async def _end(process: Process) -> None:
-    """Kill the whole group, and collect its first process."""
-    _kill(process)
-    await process.wait()
-
-
-def _kill(process: Process) -> None:
-    with contextlib.suppress(ProcessLookupError):  # nobody is left
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _problem(answer: Any) -> str | None:

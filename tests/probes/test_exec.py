@@ -121,6 +121,34 @@ async def test_looks_leave_no_descriptors_behind(look: Look) -> None:
     await until(lambda: len(os.listdir("/proc/self/fd")) <= before)  # noqa: PTH208 - the same
 
 
+ON_UVLOOP = """
+import asyncio, sys, uvloop
+from probes.exec_probe import ExecProbe
+from probes.outcome import Layer
+from probes.target import Target
+
+async def main():
+    for command in (sys.argv[1], "sleep 600", "yes"):
+        probe = ExecProbe(Layer.LIVENESS, {"command": ["sh", "-c", command]}, str)
+        outcome = await probe.look(Target("e1", "http://e1"), asyncio.get_running_loop().time() + 2.0)
+        print(outcome.status, outcome.reason)
+
+uvloop.run(main())
+"""
+
+
+def test_all_of_it_holds_on_uvloop() -> None:
+    pytest.importorskip("uvloop")
+    answer = """sleep 600 & echo '{"status": "PASS"}'"""
+    command = [sys.executable, "-c", ON_UVLOOP, answer]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines() == [
+        "PASS None",
+        "ERROR the command did not end in time",
+        "ERROR the command printed too much",
+    ], done.stderr
+
+
 # -- plug-ins
 
 GOOD = """
