@@ -51,7 +51,7 @@ class Voter:
 
     def doubt_endpoint(self, endpoint: str, check: str) -> None:
         """A look ran out of time and it is not known yet whether the endpoint is busy or hung: suspect, and said at once."""
-        if self.box.doubt(endpoint, check):
+        if self.box.doubt(endpoint, check, asyncio.get_running_loop().time()):
             self._urgent.set()
             self._changed.set()
 

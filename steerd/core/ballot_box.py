@@ -129,12 +129,12 @@ class BallotBox:
             self._failing[subject] = None
         return seen
 
-    def doubt(self, endpoint: str, check: str) -> bool:
+    def doubt(self, endpoint: str, check: str, now: float) -> bool:
         """A look by `check` will not pass, and what it says comes later: the endpoint is suspect until then. True when that is
         new.
         """
         tracker = self._trackers.get(endpoint)
-        if tracker is None or not tracker.doubt(check):
+        if tracker is None or not tracker.doubt(check, now):
             return False
         self._dirty[endpoint] = None
         return True

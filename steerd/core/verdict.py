@@ -276,9 +276,11 @@ class EndpointTracker:
         confirm = (run.recheck(unpaid=sample.unpaid),) if run.may_confirm(now) or repeat else ()
         return Observation(changed=True, urgent=urgent, confirm=confirm)
 
-    def doubt(self, check: str) -> bool:
+    def doubt(self, check: str, now: float) -> bool:
         """A look by `check` will not pass, and what it says comes later: suspect until then. True when that is new."""
         run = self.runs.get(check)
+        if run is not None:
+            run.last_at = max(run.last_at, now)  # it was looked at, so the vote is as fresh as ever
         if run is None or check in self._doubted or run.unresolved or run.state is CheckState.FAIL:
             return False
         self._doubted.add(check)
