@@ -268,3 +268,27 @@ def test_an_agent_whose_clock_was_set_back_starts_above_what_is_known_of_it() ->
     assert not box.outrank(100)  # that is us, coming back
     assert box.outrank(500)
     assert box.full(0.0).incarnation == 501
+
+
+def test_a_look_whose_answer_is_still_sought_makes_its_endpoint_suspect_until_then() -> None:
+    box = make(1)
+    good(box, "e0")
+    box.delta(1.0)
+    assert box.doubt("e0", "liveness", 20.0)
+    assert not box.doubt("e0", "liveness", 20.0)  # said once
+    assert not box.doubt("e9", "liveness", 20.0)
+    vote = votes(box.delta(20.0))["e0"]
+    assert (vote.verdict, vote.suspect, vote.check) == (Verdict.HEALTHY, True, "liveness")
+    look(box, "e0", Status.PASS, 21.0)
+    assert not votes(box.delta(21.0))["e0"].suspect
+    box.doubt("e0", "liveness", 22.0)
+    look(box, "e0", Status.SATURATED, 23.0)
+    assert not votes(box.delta(23.0))["e0"].suspect
+
+
+def test_a_check_that_never_got_there_is_no_check_that_cannot_do_its_job() -> None:
+    box = make(1)
+    for transport, errors in ((False, ("liveness: no metrics",)), (True, ())):
+        sample = Sample("e0", "liveness", Layer.LIVENESS, Status.ERROR, 1.0, reason="no metrics", transport=transport)
+        box.observe(sample, 1.0)
+        assert box.vote("e0").errors == errors
