@@ -28,7 +28,7 @@ from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, headers_of, strings, substitute
 from probes.target import Target
 
-__all__ = ["ExecProbe", "build"]
+__all__ = ["ExecProbe", "build", "problem_of"]
 
 _MOST_BYTES = 65536
 _SPARE_S = 0.1
@@ -155,7 +155,7 @@ class ExecProbe:
         except BadJsonError as error:
             words = err.decode("utf-8", "replace").strip() or str(error)
             return self._error(clock, "the command printed no outcome", detail=f"exit code {code}: {words}")
-        problem = _problem(answer)
+        problem = problem_of(answer)
         if problem is not None:
             return self._error(clock, f"the command's outcome is wrong: {problem}")
         status = Status(answer["status"])
@@ -175,7 +175,7 @@ class ExecProbe:
         return result(Status.ERROR, self.layer, clock, reason, detail=detail)
 
 
-def _problem(answer: Any) -> str | None:
+def problem_of(answer: Any) -> str | None:
     """Why `answer` is no outcome, or None."""
     if not isinstance(answer, dict) or answer.get("status") not in {one.value for one in Status}:
         return f"`status` must be one of {', '.join(Status)}"
