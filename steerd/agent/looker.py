@@ -60,12 +60,16 @@ class Looker:
         target = Target(watch.subject, watch.url, model=watch.model)
         deadline = asyncio.get_running_loop().time() + timeout_s
         outcome = await look_safely(probe, target, deadline, fresh=due.confirm)
-        if undecided(outcome) and (mover := self._mover(watch)) is not None:
-            self._doubted(watch)
-            outcome = await busy_or_hung(outcome, mover, target)
         if outcome.tokens:
             self._tokens[watch.subject] = self._tokens.get(watch.subject, 0) + outcome.tokens
-        return outcome
+        return await self.settle(watch, outcome)
+
+    async def settle(self, watch: Watch, outcome: Outcome) -> Outcome:
+        """`outcome`, once the engine's counters were asked where it ran out of time: busy, or hung. 3 s at most."""
+        if not undecided(outcome) or (mover := self._mover(watch)) is None:
+            return outcome
+        self._doubted(watch)
+        return await busy_or_hung(outcome, mover, Target(watch.subject, watch.url, model=watch.model))
 
     def tokens(self, subject: str) -> int:
         """Tokens that looks at `subject` have spent since the agent started."""

@@ -96,6 +96,7 @@ class CheckRun:
         "_latched",
         "_transport",
         "confirmed_at",
+        "doubted",
         "error",
         "failed",
         "fall",
@@ -117,6 +118,7 @@ class CheckRun:
         self.state = CheckState.UNKNOWN
         self.error: str | None = None
         self.muted = False
+        self.doubted = False
         self.reason: str | None = None
         self.layer = rule.layer
         self.passed = 0
@@ -132,6 +134,7 @@ class CheckRun:
     def observe(self, sample: Sample) -> bool:
         """Takes one look. True when it began a run of FAIL or SLOW that the state does not account for yet."""
         self.looks += 1
+        self.doubted = False
         self.last_at = max(self.last_at, sample.at + sample.duration_s)
         severity = _SEVERITY.get(sample.status)
         if severity is None:
@@ -167,7 +170,7 @@ class CheckRun:
     @property
     def steady(self) -> bool:
         """Good, with nothing under way: one more pass changes no run and no latch."""
-        return self.state is CheckState.GOOD and self._bad[1] == 0 and self.error is None
+        return self.state is CheckState.GOOD and self._bad[1] == 0 and self.error is None and not self.doubted
 
     def passes(self, sample: Sample) -> None:
         """Takes a pass of a steady check: the short way of `observe`, for nearly all looks of a healthy fleet."""
@@ -209,9 +212,9 @@ class CheckRun:
         """The last `fall` looks all failed in transport."""
         return self._transport >= self.fall
 
-    def face(self) -> tuple[CheckState, str | None, bool, bool, bool, Layer]:
+    def face(self) -> tuple[CheckState, str | None, bool, bool, bool, bool, Layer]:
         """What a vote shows of this run, without its counts and reason."""
-        return self.state, self.error, self.unresolved, self.all_failed, self.transport, self.layer
+        return self.state, self.error, self.unresolved, self.doubted, self.all_failed, self.transport, self.layer
 
     def may_confirm(self, now: float) -> bool:
         """Whether the limit of one confirm per interval allows one now; if so it is taken."""
@@ -245,27 +248,23 @@ class EndpointTracker:
         self._built: tuple[int, int, bool] | None = None
         self._sequence = 0
         self._pulse = _pulse(self.runs)
-        self._doubted: set[str] = set()
 
     def replace_runs(self, runs: Mapping[str, CheckRun], now: float) -> None:
         """Takes the checks of a new config; runs of checks that stayed the same are handed in again."""
         self.runs = dict(runs)
         self._pulse = _pulse(self.runs)
         self._since = now
-        self._doubted.clear()
         self.touch()
 
     def observe(self, sample: Sample, now: float) -> Observation:
         """Takes one look of one of this endpoint's checks. Raises KeyError for a check it does not have."""
         run = self.runs[sample.check]
-        doubted = sample.check in self._doubted
-        self._doubted.discard(sample.check)
-        if sample.status is Status.PASS and not doubted and run.steady and sample.version in (None, self.version):
+        if sample.status is Status.PASS and run.steady and sample.version in (None, self.version):
             run.passes(sample)
             return _NOTHING
         before = run.face()
         began = run.observe(sample)
-        changed = run.face() != before or doubted
+        changed = run.face() != before
         if sample.version is not None and sample.version != self.version:
             self.version = sample.version
             changed = True
@@ -279,11 +278,12 @@ class EndpointTracker:
     def doubt(self, check: str, now: float) -> bool:
         """A look by `check` will not pass, and what it says comes later: suspect until then. True when that is new."""
         run = self.runs.get(check)
-        if run is not None:
-            run.last_at = max(run.last_at, now)  # it was looked at, so the vote is as fresh as ever
-        if run is None or check in self._doubted or run.unresolved or run.state is CheckState.FAIL:
+        if run is None:
             return False
-        self._doubted.add(check)
+        run.last_at = max(run.last_at, now)  # it was looked at, so the vote is as fresh as ever
+        if run.doubted or run.unresolved or run.state is CheckState.FAIL:
+            return False
+        run.doubted = True
         self.touch()
         return True
 
@@ -343,7 +343,7 @@ class EndpointTracker:
         )
 
     def _suspect(self, run: CheckRun) -> bool:
-        return (run.unresolved or run.rule.name in self._doubted) and run.rule.layer is not Layer.DEPENDENCY
+        return (run.unresolved or run.doubted) and run.rule.layer is not Layer.DEPENDENCY
 
     def _unjudged(self, broken: CheckRun, counts: tuple[CheckCounts, ...], errors: tuple[str, ...]) -> Vote:
         """A vote that is unknown because the probe itself could not do its job: it says so."""

@@ -16,6 +16,7 @@ class EngineLink:
     def __init__(self) -> None:
         self._process: Process | None = None
         self._turn = asyncio.Lock()
+        self._gone = False
 
     async def start(self) -> int:
         """Start the engine; its process id."""
@@ -31,11 +32,13 @@ class EngineLink:
         assert process.stdin is not None
         assert process.stdout is not None
         async with self._turn:
-            with contextlib.suppress(ConnectionError):
-                process.stdin.write(b".")
-                await process.stdin.drain()
-                if await process.stdout.read(1):
-                    return
+            if not self._gone:
+                with contextlib.suppress(ConnectionError):
+                    process.stdin.write(b".")
+                    await process.stdin.drain()
+                    if await process.stdout.read(1):
+                        return
+                self._gone = True
         await asyncio.Event().wait()
 
     async def stop(self) -> None:

@@ -30,14 +30,14 @@ PACE: dict[str, tuple[float, float, dict[str, Any]]] = {
     "liveness": (0.3, 0.3, {}),
     "readiness": (0.3, 0.3, {}),
     "progress": (0.2, 0.3, {"stall": 1.0, "sample": 0.2}),
-    "user_path": (0.5, 2.0, {"ttft": 0.15, "ttft_limit": 1.0}),
+    "user_path": (0.5, 4.0, {"ttft": 0.4, "ttft_limit": 2.0}),
 }
 """Check -> interval, timeout and settings, so quick that a test need not wait."""
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ModelServer]:
-    with ModelServer(engine_process=True) as found:
+    with ModelServer() as found:
         yield found
 
 
@@ -104,7 +104,7 @@ async def test_a_failure_is_told_by_layer_and_reason(
     server: ModelServer, mode: str, wanted: Verdict, check: str, layer: Layer, reason: str, transport: bool
 ) -> None:
     async with watching(server) as agent:
-        options = {"factor": 20.0} if mode == "slow" else {}
+        options = {"factor": 80.0} if mode == "slow" else {}
         server.mode(mode, **options)
         vote = await told(agent, wanted, None if mode in {"loading", "stall"} else check)
         if mode == "loading":  # liveness and readiness say the same
@@ -135,13 +135,18 @@ async def test_a_killed_process_and_its_return(server: ModelServer) -> None:
         await told(agent, Verdict.HEALTHY)
 
 
-async def test_a_killed_engine_process_behind_a_live_front(server: ModelServer) -> None:
-    async with watching(server) as agent:
-        server.kill_engine()
-        vote = await told(agent, Verdict.UNHEALTHY)
-        assert (vote.check, vote.reason, vote.transport) == ("user_path", "no first token in time", True)
-        assert _runs(agent)["liveness"].state == 0  # its health is as well as ever
-    server.kill()
+async def test_a_killed_engine_process_behind_a_live_front() -> None:
+    with ModelServer(engine_process=True) as server:
+        async with watching(server) as agent:
+            server.kill_engine()
+            vote = await told(agent, Verdict.UNHEALTHY)
+            # Whichever of the two comes first; its health is as well as ever.
+            assert (vote.check, vote.reason) in {
+                ("user_path", "no first token in time"),
+                ("progress", "no progress: busy and not one step"),
+            }
+            assert vote.transport
+            assert _runs(agent)["liveness"].state == 0
 
 
 async def test_only_long_prompts_go_wrong(server: ModelServer) -> None:

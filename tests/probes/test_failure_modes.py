@@ -19,8 +19,7 @@ from tests.support.wait import until_sync
 
 QUICK = [
     *("--set", "checks.liveness.timeout=500ms", "--set", "checks.readiness.timeout=500ms"),
-    *("--set", "checks.user_path.ttft_limit=500ms", "--set", "checks.user_path.ttft=100ms"),
-    *("--set", "checks.progress.timeout=500ms"),
+    *("--set", "checks.user_path.ttft_limit=500ms", "--set", "checks.progress.timeout=500ms"),
 ]
 WATCHED = ["--for", "1500ms", "--set", "checks.progress.interval=200ms", "--set", "checks.progress.stall=500ms"]
 
