@@ -4,6 +4,8 @@ changes tokens, so a healthy model does not repeat itself to the letter."""
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +14,21 @@ from probes.chat_stream import ChatStream
 from probes.errors import SettingError
 from probes.settings import pattern
 
-__all__ = ["DEFAULT_PROMPTS", "Prompt", "prompts_of", "wrong"]
+__all__ = ["DEFAULT_PROMPTS", "WRONG", "Prompt", "prompts_of", "wrong"]
+
+WRONG = "wrong answer"
+"""The reason of an answer that is language and not what was asked for; other questions may still be answered rightly."""
 
 _REPEATS = 8
 """One character, or one word, this many times and nothing else is gibberish."""
+
+_MIX_READ = 2000
+_MIX_LETTERS = 12
+_MIX_SHARE = 0.1
+_MIX_SCRIPTS = 3
+"""Scripts that each have a tenth of the letters at least: two may stand in one answer (a name, a translation)."""
+
+_EAST_ASIAN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "HALFWIDTH", "FULLWIDTH"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +78,7 @@ def wrong(prompt: Prompt, said: ChatStream) -> tuple[str, str] | None:
     if _cut_while_thinking(said):
         return None
     patterns = " or ".join(one.pattern for one in prompt.expect)
-    return "wrong answer", f"{text[:100]!r} to {prompt.ask!r}, expected {patterns}"
+    return WRONG, f"{text[:100]!r} to {prompt.ask!r}, expected {patterns}"
 
 
 def _gibberish(text: str) -> str | None:
@@ -74,7 +87,23 @@ def _gibberish(text: str) -> str | None:
     words = text.split()
     if len(words) >= _REPEATS and len(set(words)) == 1:
         return "gibberish: one word repeated"
-    return None
+    return _script_mix(text)
+
+
+def _script_mix(text: str) -> str | None:
+    """Letters of three or more unrelated scripts within a short answer: what broken weights and broken kernels say."""
+    letters = [letter for letter in text[:_MIX_READ] if letter.isalpha()]
+    if len(letters) < _MIX_LETTERS:
+        return None
+    counts = Counter(_script(letter) for letter in letters)
+    many = [script for script, count in counts.items() if count >= _MIX_SHARE * len(letters)]
+    return "gibberish: many scripts mixed" if len(many) >= _MIX_SCRIPTS else None
+
+
+def _script(letter: str) -> str:
+    """The script that a letter's Unicode name begins with; those that one language mixes count as one."""
+    script = unicodedata.name(letter, "UNKNOWN").split(" ", maxsplit=1)[0]
+    return "CJK" if script in _EAST_ASIAN else script
 
 
 def _cut_while_thinking(said: ChatStream) -> bool:

@@ -83,24 +83,5 @@ _DNS = Kind(
     ),
 )
 
-_CHAT = Kind(
-    "openai-chat",
-    "One small streamed chat completion: stream grammar, time to first token, and the answer itself",
-    (
-        Setting("path", "string", "path under the endpoint's URL", "/v1/chat/completions"),
-        Setting("model", "string", "model id to ask for; $model stands for the service's", "$model"),
-        Setting("prompts", "any", "questions asked in turn: {ask: TEXT, expect: PATTERN or list of PATTERNs}"),
-        Setting("max_tokens", "int", "tokens to ask for at most; 1 breaks reasoning models", 16),
-        Setting("connect", "duration", "limit for the connection, TLS included", 5.0),
-        Setting("ttft", "duration", "objective for the time to first token; over it is SLOW"),
-        Setting("ttft_limit", "duration", "over this the look fails; 10 x the objective, at most 30s, by default"),
-        Setting("gap", "duration", "limit between two chunks of the stream", 10.0),
-        Setting("body", "map", "merged into the request's JSON; null removes a key"),
-        Setting("budget", "map", "tokens that looks may spend: {tokens_per_day: 200000}"),
-        Setting("max_bytes", "int", "bytes of the stream to read at most", 262144),
-        *COMMON_HTTP,
-    ),
-)
-
-BUILT: tuple[Kind, ...] = (_HTTP, _TCP, _TLS, _DNS, _CHAT)
-"""Kinds that `probes.registry.make` can make."""
+BUILT: tuple[Kind, ...] = (_HTTP, _TCP, _TLS, _DNS)
+"""Kinds that `probes.registry.make` can make, beside those of `probes.catalog_paths`."""

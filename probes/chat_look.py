@@ -1,4 +1,4 @@
-"""One look of `openai-chat`: request, stream, limits, and what it adds up to."""
+"""One question of a look that generates: request, stream, limits, and what it adds up to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 import aiohttp
 
-from probes.answer import Prompt, wrong
+from probes.answer import wrong
+from probes.baseline import Baseline
 from probes.chat_stream import ChatStream, GrammarError
 from probes.clock import Phase, StageClock
 from probes.faults import Fault, timeout_fault
@@ -20,6 +21,7 @@ from probes.http_client import HttpClient, Request, join, read_bounded
 from probes.http_probe import VersionLabel
 from probes.http_status import is_missing_model, shown, status_fault
 from probes.outcome import Layer, Outcome, Status
+from probes.questions import Question
 from probes.settings import Resolve, Text, substitute
 from probes.sse import EventStream, TooLongError
 from probes.target import Target
@@ -27,23 +29,28 @@ from probes.target import Target
 __all__ = ["ChatLook", "ChatSettings"]
 
 _ERROR_BODY = 16384
+_RATE_TOKENS = 3
+"""Tokens below which their rate says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatSettings:
-    """The check's settings, read. Limits in seconds; `body` is merged into the request, None removing a key."""
+    """The check's settings, read. Limits in seconds; `body` is merged into the request, None removing a key. `plain` asks for a
+    completion of text rather than of a chat. `token_rate` is in tokens per second.
+    """
 
     layer: Layer
+    plain: bool
     resolve: Resolve
     url: str | None
     path: str
     model: str
-    prompts: tuple[Prompt, ...]
     max_tokens: int
     connect_s: float
     ttft_s: float | None
-    ttft_limit_s: float
+    ttft_limit_s: float | None
     gap_s: float
+    token_rate: float | None
     max_bytes: int
     body: Mapping[str, Any]
     headers: Mapping[str, Text]
@@ -61,15 +68,18 @@ class ChatLook:
         target: Target,
         deadline: float,
         clock: StageClock,
-        prompt: Prompt,
+        question: Question,
+        baseline: Baseline,
     ) -> None:
         self._settings = settings
         self._client = client
         self._target = target
         self._deadline = deadline
         self._clock = clock
-        self._prompt = prompt
-        self._said = ChatStream()
+        self._question = question
+        self._baseline = baseline
+        self._ttft_limit_s = settings.ttft_limit_s or baseline.ttft_limit_s(None if question.long else settings.ttft_s)
+        self._said = ChatStream(plain=settings.plain)
         self._version: str | None = None
         self.hidden: list[str] = []
         self._last_at = 0.0
@@ -112,19 +122,20 @@ class ChatLook:
         if clock.phase in (Phase.START, Phase.DNS, Phase.CONNECT, Phase.TLS):
             return self.of(timeout_fault(clock.phase, clock.elapsed_s))
         if self._stage == "ttft":
-            reason, limit_s = "no first token in time", self._settings.ttft_limit_s
+            reason, limit_s = "no first token in time", self._ttft_limit_s
         else:
             reason, limit_s = "stream stopped before its end", self._settings.gap_s
         if self._now() >= self._deadline:
             limit_s = clock.elapsed_s
         detail = f"waited {limit_s:.3g} s after {self._said.chunks} chunks"
-        return self.of(Fault(Status.FAIL, reason, transport=True, detail=detail))
+        return self.of(Fault(Status.FAIL, reason, transport=True, detail=detail, unanswered=True))
 
     def _request(self) -> Request:
         settings = self._settings
+        asked = self._question.text
         body: dict[str, Any] = {
             "model": substitute(settings.model, self._target),
-            "messages": [{"role": "user", "content": self._prompt.ask}],
+            **({"prompt": asked} if settings.plain else {"messages": [{"role": "user", "content": asked}]}),
             "max_tokens": settings.max_tokens,
             "temperature": 0,
             "stream": True,
@@ -140,7 +151,7 @@ class ChatLook:
 
     def _connected(self) -> None:
         self._stage = "ttft"
-        self._move(self._settings.ttft_limit_s)
+        self._move(self._ttft_limit_s)
 
     def _move(self, seconds: float) -> None:
         self.limit.reschedule(min(self._deadline, self._now() + seconds))
@@ -173,14 +184,34 @@ class ChatLook:
             self._move(self._settings.gap_s)
 
     def _judge(self) -> Outcome:
-        fault = wrong(self._prompt, self._said)
+        fault = wrong(self._question.prompt, self._said)
         if fault is not None:
             return self.ended(Status.FAIL, fault[0], fault[1], layer=Layer.CORRECTNESS)
-        ttft_s, objective_s = self._clock.ttft_s, self._settings.ttft_s
-        if objective_s is not None and ttft_s is not None and ttft_s > objective_s:
-            detail = f"{ttft_s:.3f} s, the objective is {objective_s:g} s"
-            return self.ended(Status.SLOW, "time to first token over its objective", detail)
+        found, _ = self._readings()
+        slow = self._slow(found)
+        if slow is not None:
+            return self.ended(Status.SLOW, *slow)
+        # Only what is well counts for what is usual here: an endpoint must not get used to being slow.
+        self._baseline.well(None if self._question.long else found.get("ttft_s"), found.get("inter_token_s"))
         return self.ended(Status.PASS, None, None)
+
+    def _slow(self, found: Mapping[str, float]) -> tuple[str, str] | None:
+        """Reason and detail of what took longer than it should."""
+        ttft_s, objective_s = found.get("ttft_s"), self._settings.ttft_s
+        if objective_s is not None and ttft_s is not None and ttft_s > objective_s and not self._question.long:
+            return "time to first token over its objective", f"{ttft_s:.3f} s, the objective is {objective_s:g} s"
+        between_s, wanted = found.get("inter_token_s"), self._settings.token_rate
+        if between_s is None or found.get("tokens", 0.0) < _RATE_TOKENS:
+            return None
+        if wanted is not None and between_s * wanted > 1.0:
+            return (
+                "tokens come slower than their objective",
+                f"{1 / between_s:.1f} tokens/s, the objective is {wanted:g}",
+            )
+        usual_s = self._baseline.inter_token_limit_s
+        if usual_s is not None and between_s > usual_s:
+            return "tokens come far slower than usual here", f"{between_s:.3f} s each, {usual_s:.3f} s is the limit"
+        return None
 
     def _readings(self) -> tuple[dict[str, float], int]:
         said, found = self._said, {}

@@ -1,4 +1,4 @@
-"""The grammar of a streamed chat completion, as a state machine without I/O (probes.md, "User path").
+"""The grammar of a streamed completion, of a chat or of plain text, as a state machine without I/O (probes.md, "User path").
 
     chunk*  then  a chunk with finish_reason  then  usage?  then  [DONE]?  then  the end
 
@@ -37,10 +37,12 @@ class ChatStream:
     """Takes events in order and knows what was said so far.
 
     `text` is the answer, `reasoning` what came before it, `chunks` the number of deltas that said something,
-    `tokens` what the server's `usage` counts (None without one).
+    `tokens` what the server's `usage` counts (None without one). `plain` reads completions, whose choices have a `text` where
+    those of a chat have a `delta`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, plain: bool = False) -> None:
+        self._plain = plain
         self.text = ""
         self.reasoning = ""
         self.tool_calls = 0
@@ -95,7 +97,7 @@ class ChatStream:
             if not isinstance(finish, str) or finish in _BROKEN_FINISH:
                 raise GrammarError(f"finish_reason {finish!r}"[:80])
             self.finish_reason = finish
-        delta = choice.get("delta")
+        delta = {"content": choice.get("text")} if self._plain else choice.get("delta")
         if delta is None:
             return
         if not isinstance(delta, dict):

@@ -56,6 +56,7 @@ class Fault:
     transport: bool = False
     host_error: bool = False
     detail: str | None = None
+    unanswered: bool = False
 
 
 def fault_of(error: BaseException, phase: Phase, *, answered: bool = False) -> Fault | None:
@@ -100,7 +101,8 @@ def timeout_fault(phase: Phase, limit_s: float) -> Fault:
         Phase.WAIT: "no answer in time",
         Phase.READ: "answer stopped before its end",
     }[phase]
-    return Fault(Status.FAIL, reason, transport=True, detail=detail)
+    waited = phase in (Phase.WAIT, Phase.READ)
+    return Fault(Status.FAIL, reason, transport=True, detail=detail, unanswered=waited)
 
 
 def _os(error: OSError, phase: Phase, *, answered: bool) -> Fault | None:

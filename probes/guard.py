@@ -38,6 +38,7 @@ def outcome_of(fault: Fault, layer: Layer, clock: StageClock, *, version: str | 
         layer,
         fault.reason,
         transport=fault.transport,
+        unanswered=fault.unanswered,
         host_error=fault.host_error,
         duration_s=stages.total_s or 0.0,
         stages=stages,

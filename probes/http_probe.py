@@ -183,7 +183,8 @@ class HttpProbe:
             return outcome_of(status_fault(response.status, body), self.layer, clock, version=version)
         unmet = self._unmet(target, response, body, whole=whole)
         if unmet is not None:
-            return result(Status.FAIL, self.layer, clock, *unmet[:1], detail=unmet[1], version=version)
+            status = Status.SLOW if unmet[2] else Status.FAIL
+            return result(status, self.layer, clock, *unmet[:1], detail=unmet[1], version=version)
         if settings.slow_s is not None and clock.elapsed_s > settings.slow_s:
             reason = f"slower than {settings.slow_s:g} s"
             return result(Status.SLOW, self.layer, clock, reason, version=version)
@@ -191,35 +192,38 @@ class HttpProbe:
 
     def _unmet(
         self, target: Target, response: aiohttp.ClientResponse, body: bytes, *, whole: bool
-    ) -> tuple[str, str] | None:
-        """Reason and detail of the first condition on the body that does not hold."""
+    ) -> tuple[str, str, bool] | None:
+        """Reason and detail of the first condition on the body that does not hold, and whether it only makes the look SLOW."""
         settings = self._settings
         if settings.pattern is None and not settings.conditions:
             return None
         coding = response.headers.get("Content-Encoding", "identity").lower()
         if coding != "identity":
-            return "answer is compressed although it must not be", f"Content-Encoding: {coding}"
+            return "answer is compressed although it must not be", f"Content-Encoding: {coding}", False
         if settings.pattern is not None and not settings.pattern.search(body.decode("utf-8", "replace")):
-            return "answer lacks the pattern", f"no match of {settings.pattern.pattern!r} in: {shown(body)}"
+            return "answer lacks the pattern", f"no match of {settings.pattern.pattern!r} in: {shown(body)}", False
         if not settings.conditions:
             return None
         if not whole:
             return (
                 "answer too long",
                 f"over {settings.max_bytes} bytes; raise `max_bytes` of this check if that is right",
+                False,
             )
         try:
             document = parse(body)
         except BadJsonError as error:
-            return "answer is not JSON", f"{error} in: {shown(body)}"
+            return "answer is not JSON", f"{error} in: {shown(body)}", False
         for condition in settings.conditions:
             why = condition.unmet(document, target)
             if why is not None:
-                return _reason(condition), why
+                return _reason(condition), why, condition.slow
         return None
 
 
 def _reason(condition: Condition) -> str:
+    if condition.says is not None:
+        return condition.says
     return "model not found" if condition.contains == MODEL else f"answer's {condition.path} is not as it should be"
 
 

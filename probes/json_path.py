@@ -5,6 +5,12 @@
 
 A path is keys and list positions joined by dots; `*` stands for every item of a list or map. A condition without a
 comparison asks that the path leads to something.
+
+With `each`, the condition must hold for every item of that list (of those whose keys equal `of`), and holds for none:
+
+    json: {each: models, of: {name: $model}, path: size_vram, at_least: size, slow: true, says: runs on the CPU}
+
+`at_least` is a number, or the path of one in the same item. `slow` makes the look SLOW rather than FAIL, `says` is its reason.
 """
 
 from __future__ import annotations
@@ -22,6 +28,7 @@ from probes.target import Target
 __all__ = ["BadJsonError", "Condition", "conditions_of", "parse", "values_at"]
 
 _SHOWN = 5
+_KEYS = {"path", "equals", "contains", "matches", "at_least", "each", "of", "slow", "says"}
 _FOUND_LIMIT = 10_000
 
 
@@ -37,9 +44,33 @@ class Condition:
     equals: Any = None
     contains: str | None = None
     matches: re.Pattern[str] | None = None
+    at_least: float | str | None = None
+    each: str | None = None
+    of: Mapping[str, Any] | None = None
+    slow: bool = False
+    says: str | None = None
 
     def unmet(self, document: Any, target: Target) -> str | None:
         """Why the condition does not hold, or None when it does."""
+        if self.each is None:
+            return self._unmet(document, target)
+        items = [
+            item for value in values_at(document, self.each) for item in (value if isinstance(value, list) else [value])
+        ]
+        return next((why for item in items if self._meant(item, target) and (why := self._unmet(item, target))), None)
+
+    def _meant(self, item: Any, target: Target) -> bool:
+        """True for an item whose keys are as `of` says. A service that names no model means every item."""
+        for key, wanted in (self.of or {}).items():
+            if isinstance(wanted, str) and MODEL in wanted and target.model is None:
+                continue
+            if not isinstance(item, dict) or item.get(key) != (
+                substitute(wanted, target) if isinstance(wanted, str) else wanted
+            ):
+                return False
+        return True
+
+    def _unmet(self, document: Any, target: Target) -> str | None:
         found = list(values_at(document, self.path))
         if not found:
             return f"the answer has no {self.path}"
@@ -61,7 +92,16 @@ class Condition:
             ):
                 return None
             return f"{self.path} is not {wanted_value!r}: {_shown(found)}"
+        if self.at_least is not None:
+            return self._too_little(document, found)
         return None
+
+    def _too_little(self, document: Any, found: list[Any]) -> str | None:
+        least = next(values_at(document, self.at_least), None) if isinstance(self.at_least, str) else self.at_least
+        if not _is_number(least) or not all(_is_number(value) for value in found):
+            return f"{self.path} cannot be compared with {self.at_least}: {_shown([*found, least])}"
+        low = min(found)
+        return None if low >= least else f"{self.path} is {low!r}, below {self.at_least} ({least!r})"
 
 
 def conditions_of(value: Any) -> tuple[Condition, ...]:
@@ -73,19 +113,29 @@ def conditions_of(value: Any) -> tuple[Condition, ...]:
     for item in items:
         if not isinstance(item, Mapping) or not isinstance(item.get("path"), str):
             raise SettingError("json: write {path: data.*.id, contains: NAME}, or a list of those")
-        unknown = set(item) - {"path", "equals", "contains", "matches"}
+        unknown = set(item) - _KEYS
         if unknown:
-            raise SettingError(f"json: unknown key {min(unknown)!r}; known are path, equals, contains and matches")
-        contains, matches = item.get("contains"), item.get("matches")
+            raise SettingError(f"json: unknown key {min(unknown)!r}; known are {', '.join(sorted(_KEYS))}")
+        contains, matches, at_least, of = (item.get(key) for key in ("contains", "matches", "at_least", "of"))
+        if at_least is not None and not (isinstance(at_least, str) or _is_number(at_least)):
+            raise SettingError("json: at_least is a number, or the path of one")
+        if of is not None and not isinstance(of, Mapping):
+            raise SettingError("json: of is a map of key: value")
         found.append(
             Condition(
                 item["path"],
                 item.get("equals"),
                 None if contains is None else str(contains),
                 None if matches is None else pattern("json.matches", str(matches)),
+                at_least,
+                None if item.get("each") is None else str(item["each"]),
+                of,
+                bool(item.get("slow", False)),
+                None if item.get("says") is None else str(item["says"]),
             )
         )
-    return tuple(found)
+    # What fails is said before what is only slow.
+    return tuple(sorted(found, key=lambda condition: condition.slow))
 
 
 def parse(body: bytes) -> Any:
@@ -112,6 +162,10 @@ def values_at(document: Any, path: str) -> Iterator[Any]:
                 following.append(value[int(key)])
         values = following[:_FOUND_LIMIT]
     yield from values
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _shown(found: list[Any]) -> str:

@@ -71,7 +71,9 @@ class Outcome:
     """One look's result.
 
     `reason` is short and the same for the same fault; `detail` says more. Both are redacted and bounded here, so that
-    no probe can forget to. `transport` is True on a FAIL that is refused, unreachable, timed out or no progress.
+    no probe can forget to. `transport` is True on a FAIL that is refused, unreachable, timed out or no progress, and on an ERROR
+    of a look that could not reach the target and has nothing to say of it. `unanswered` is True on a FAIL that ran out of time
+    after the connection stood: busy or hung.
     `host_error` marks an ERROR of the agent's own host (descriptors, resolver, local network). `started_late_s` is
     filled by the scheduler. `version` is the endpoint's version label, if any was seen. `readings` are numbers by name
     (units in the names); `tokens` is how many the look spent.
@@ -81,6 +83,7 @@ class Outcome:
     layer: Layer
     reason: str | None = None
     transport: bool = False
+    unanswered: bool = False
     host_error: bool = False
     started_late_s: float = 0.0
     duration_s: float = 0.0

@@ -7,17 +7,25 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from probes.catalog import BUILT
+from probes.catalog_paths import PATHS
 from probes.errors import SettingError
 from probes.kinds import Kind
 from probes.outcome import Layer
 from probes.planned import PLANNED
+from probes.plugins import Plugin, installed
 from probes.probe import Probe
 from probes.settings import Resolve
 
-__all__ = ["KINDS", "ProbeUnavailableError", "make"]
+__all__ = ["KINDS", "PLUGIN_FAULTS", "ProbeUnavailableError", "make"]
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*BUILT, *PLANNED)}
-"""All kinds, those not written yet included (`built` False)."""
+_OURS = {kind.name: kind for kind in (*BUILT, *PATHS, *PLANNED)}
+_PLUGINS: dict[str, Plugin] = installed(_OURS)
+
+KINDS: dict[str, Kind] = {**_OURS, **{name: plugin.kind for name, plugin in _PLUGINS.items()}}
+"""All kinds, those of installed plug-ins and those not written yet (`built` False) included."""
+
+PLUGIN_FAULTS = {name: plugin.kind.help for name, plugin in _PLUGINS.items() if plugin.build is None}
+"""Plug-ins that are installed and cannot be used, and why."""
 
 # Imported when the first probe of the kind is made: an agent without a kind does not load its client library.
 _MODULES = {
@@ -26,6 +34,13 @@ _MODULES = {
     "tls": "probes.tls_probe",
     "dns": "probes.dns_probe",
     "openai-chat": "probes.openai_chat",
+    "openai-completions": "probes.openai_completions",
+    "openai-embeddings": "probes.openai_embeddings",
+    "kserve-infer": "probes.kserve_infer",
+    "script": "probes.script",
+    "progress": "probes.progress",
+    "version": "probes.version_label",
+    "exec": "probes.exec_probe",
 }
 
 
@@ -43,10 +58,15 @@ def make(kind: str, layer: str, settings: Mapping[str, Any], resolve: Resolve) -
     known = KINDS.get(kind)
     if known is None:
         raise ProbeUnavailableError(f"there is no probe kind {kind!r}; known are {', '.join(sorted(KINDS))}")
+    plugin = _PLUGINS.get(kind)
+    if kind in PLUGIN_FAULTS:
+        raise ProbeUnavailableError(f"the probe kind {kind!r} cannot be used: {PLUGIN_FAULTS[kind]}")
     if not known.built:
         raise ProbeUnavailableError(f"the probe kind {kind!r} is not written yet; switch the check off or use another")
     for setting in known.settings:
         if setting.required and settings.get(setting.name) is None:
             raise SettingError(f"{setting.name}: {kind} needs it: {setting.help}")
+    if plugin is not None and plugin.build is not None:
+        return plugin.build(Layer(layer), settings, resolve)
     build: Callable[[Layer, Mapping[str, Any], Resolve], Probe] = importlib.import_module(_MODULES[kind]).build
     return build(Layer(layer), settings, resolve)

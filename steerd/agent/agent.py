@@ -22,6 +22,7 @@ from steerd import __version__
 from steerd.agent.lag import LagMonitor
 from steerd.agent.looker import Looker, close_probes, sample_of
 from steerd.agent.observer import AgentObserver, NullObserver
+from steerd.agent.purse import Purse
 from steerd.agent.references import References, reference_urls
 from steerd.agent.scheduler import Due, Scheduler
 from steerd.agent.stream import CoordinatorStream, StreamContext, Timing
@@ -50,6 +51,7 @@ class _Running:
     group: asyncio.TaskGroup
     context: StreamContext
     looker: Looker
+    purse: Purse
     lag: LagMonitor
     references: References
     scheduler: Scheduler
@@ -141,7 +143,8 @@ class Agent:
         running = _Running(
             group=group,
             context=context,
-            looker=Looker(self._resolve),
+            looker=Looker(self._resolve, lambda watch: voter.doubt_endpoint(watch.subject, watch.check.name)),
+            purse=Purse(),
             lag=LagMonitor(self._on_lag),
             references=References(session, self._on_references),
             scheduler=Scheduler(self._look, group.create_task, limit=_look_limit(), missed=self._on_missed),
@@ -163,6 +166,7 @@ class Agent:
         """Gives every part its share of the config. The box comes first: looks that end later find their tracker."""
         fleet, now = self._fleet, asyncio.get_running_loop().time()
         self._box.configure(plan.subjects, plan.shared, fleet.verdict, fleet.config_hash, now)
+        running.purse.configure(plan.watches, fleet.tokens_per_day, len(fleet.agents), now)
         gone = running.looker.set_watches(plan.watches)
         if gone:
             running.group.create_task(_retire(gone, self._longest_look_s(plan)))
@@ -203,8 +207,16 @@ class Agent:
         doubt = running.voter.doubt
         if not due.queued:
             doubt.late_look(started - due.intended, check.interval_s, started)
-        outcome = await running.looker.look(due, check.timeout_s * doubt.timeout_factor(started))
+        outcome = running.purse.instead(due, started)
+        if outcome is None:
+            outcome = await running.looker.look(due, check.timeout_s * doubt.timeout_factor(started))
+            running.purse.paid(due, outcome, loop.time())
+        elif outcome.status is Status.ERROR:
+            self._tell(due.watch, outcome, max(0.0, started - due.intended))
+            return  # nothing was seen, so what the votes say stays
         ended = loop.time()
+        if check.kind == "progress":
+            running.purse.progress(due.watch.subject, outcome, ended)
         outcome = _believed(outcome, running.lag.during(started, ended))
         self._looks += 1
         self._tell(due.watch, outcome, max(0.0, started - due.intended))
@@ -241,7 +253,7 @@ class Agent:
         )
         if watch.key not in self._watched:
             return  # the look ended after a reload took its check away: nobody would ever say that it is well again
-        if outcome.status is Status.ERROR:
+        if outcome.status is Status.ERROR and not outcome.transport:
             reason = outcome.reason or "the probe could not do its job"
             if self._errors.get(watch.key) != (watch.service, reason):
                 self._errors[watch.key] = watch.service, reason
@@ -318,6 +330,7 @@ class Agent:
                 "score": running.voter.doubt.score(asyncio.get_running_loop().time()),
                 "loop_lag_s": round(running.lag.last_s, 4),
                 "loop_lag_worst_s": round(running.lag.worst_s, 4),
+                "tokens": running.purse.status(asyncio.get_running_loop().time()),
                 "in_flight": running.scheduler.in_flight,
                 "waiting": running.scheduler.waiting,
                 "references": {"total": running.references.total, "failing": dict(running.references.failing)},

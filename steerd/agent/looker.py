@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+from probes.busy import Moves, busy_or_hung, undecided
 from probes.outcome import Layer as ProbeLayer
 from probes.outcome import Outcome
 from probes.outcome import Status as ProbeStatus
@@ -26,11 +27,14 @@ class Looker:
     """The probes of a watchlist: one for each check of each service, shared by its endpoints.
 
     A probe that cannot be made is ERROR at every look, with the reason, and is tried again at the next: a key file
-    that is not there yet must not take the agent down. `resolve` turns a secret reference into its value.
+    that is not there yet must not take the agent down. `resolve` turns a secret reference into its value. `doubted` is told when
+    a look ran out of time and the engine's counters are asked whether it is busy or hung: the outcome comes later.
     """
 
-    def __init__(self, resolve: Callable[[Secret], str]) -> None:
+    def __init__(self, resolve: Callable[[Secret], str], doubted: Callable[[Watch], None]) -> None:
         self._resolve = resolve
+        self._doubted = doubted
+        self._movers: dict[str, Watch] = {}
         self._checks: dict[tuple[str, str], Check] = {}
         self._probes: dict[tuple[str, str], Probe] = {}
         self._tokens: dict[str, int] = {}
@@ -39,6 +43,7 @@ class Looker:
         """Takes the watches of a config. Returns the probes no longer in use: close them with `close_probes`."""
         watches = tuple(watches)
         checks = {watch.probe: watch.check for watch in watches}
+        self._movers = {watch.subject: watch for watch in watches if watch.check.kind == "progress"}
         gone = [key for key in self._probes if checks.get(key) != self._checks.get(key)]
         self._checks = checks
         subjects = {watch.subject for watch in watches}
@@ -57,7 +62,14 @@ class Looker:
         outcome = await look_safely(probe, target, deadline, fresh=due.confirm)
         if outcome.tokens:
             self._tokens[watch.subject] = self._tokens.get(watch.subject, 0) + outcome.tokens
-        return outcome
+        return await self.settle(watch, outcome)
+
+    async def settle(self, watch: Watch, outcome: Outcome) -> Outcome:
+        """`outcome`, once the engine's counters were asked where it ran out of time: busy, or hung. 3 s at most."""
+        if not undecided(outcome) or (mover := self._mover(watch)) is None:
+            return outcome
+        self._doubted(watch)
+        return await busy_or_hung(outcome, mover, Target(watch.subject, watch.url, model=watch.model))
 
     def tokens(self, subject: str) -> int:
         """Tokens that looks at `subject` have spent since the agent started."""
@@ -67,6 +79,17 @@ class Looker:
         """Closes every probe."""
         probes, self._probes = list(self._probes.values()), {}
         await close_probes(probes)
+
+    def _mover(self, watch: Watch) -> Moves | None:
+        """The probe that can tell busy from hung at the endpoint of `watch`, if there is one beside it."""
+        other = self._movers.get(watch.subject)
+        if other is None or other.probe == watch.probe:
+            return None
+        try:
+            probe = self._probe(other)
+        except ValueError:
+            return None  # its own looks say why
+        return probe if isinstance(probe, Moves) else None
 
     def _probe(self, watch: Watch) -> Probe:
         probe = self._probes.get(watch.probe)

@@ -49,6 +49,12 @@ class Voter:
         self.reconsider(now)
         return seen
 
+    def doubt_endpoint(self, endpoint: str, check: str) -> None:
+        """A look ran out of time and it is not known yet whether the endpoint is busy or hung: suspect, and said at once."""
+        if self.box.doubt(endpoint, check, asyncio.get_running_loop().time()):
+            self._urgent.set()
+            self._changed.set()
+
     def reconsider(self, now: float) -> None:
         """Abstains, or votes again, as the agent's doubt of itself says. Cheap: called after everything that may
         matter.

@@ -30,7 +30,8 @@ _NOTHING: dict[str, str] = {}
 class Watch:
     """One thing to look at again and again: a subject (an endpoint, or an instance of a dependency) by one check.
 
-    `url` is where this agent looks. `probe` names the probe that serves it: watches of one service's check share it.
+    `agents` is how many look at it, this one included. `url` is where this agent looks. `probe` names the probe that serves it:
+    watches of one service's check share it.
     """
 
     subject: str
@@ -41,6 +42,7 @@ class Watch:
     url: str
     model: str | None
     probe: tuple[str, str]
+    agents: int = 1
 
     @property
     def key(self) -> tuple[str, str]:
@@ -81,7 +83,7 @@ def watchlists(fleet: Fleet, wanted: Iterable[str]) -> dict[str, Watchlist]:
             seers = [a.name for a in fleet.agents if _sees(a, service, endpoint)]
             for name in seers:
                 if name in drafts:
-                    drafts[name].begin(fleet, service, endpoint)
+                    drafts[name].begin(fleet, service, endpoint, len(seers))
             for check in own:
                 turns = check.layer in PAID  # one look per interval between the agents
                 agreed = agree_on(drafts, seers, endpoint.name, check.name, check.interval_s, turns=turns)
@@ -102,11 +104,13 @@ class _Draft:
         self._subjects: list[Subject] = []
         self._instances: dict[str, tuple[Check, str]] = {}
         self._rules: list[CheckRule] = []
+        self._seers = 1
         self._behind: dict[str, str] = {}
         self._known: dict[tuple[str, str, float], tuple[CheckRule, tuple[str, str]]] = {}
 
-    def begin(self, fleet: Fleet, service: Service, endpoint: Endpoint) -> None:
-        """An endpoint this agent sees."""
+    def begin(self, fleet: Fleet, service: Service, endpoint: Endpoint, seers: int) -> None:
+        """An endpoint this agent sees, one of `seers` that do."""
+        self._seers = seers
         self._rules = []
         self._behind = dict(_behind(fleet, service, endpoint, self._instances)) if service.depends_on else _NOTHING
 
@@ -128,6 +132,7 @@ class _Draft:
                 url=endpoint.url if inside or endpoint.public_url is None else endpoint.public_url,
                 model=service.model,
                 probe=probe,
+                agents=self._seers,
             )
         )
 
@@ -196,4 +201,5 @@ def _dependency_watch(names: list[str], agent: str, subject: str, check: Check, 
         url=url if isinstance(url, str) else "",
         model=None,
         probe=(subject, check.name),
+        agents=len(names),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,18 @@ from rich.padding import Padding
 from rich.text import Text
 
 from probes import stacks
+from probes.busy import Moves, busy_or_hung
 from probes.kinds import Setting
 from probes.outcome import Layer as ProbeLayer
 from probes.outcome import Outcome, Status
-from probes.probe import look_safely
+from probes.probe import Probe, look_safely
 from probes.registry import KINDS, make
 from probes.target import Target
 from probes.units import duration_s
 from steerd.cli.durations import DURATION
 from steerd.cli.errors import BadInput
 from steerd.cli.options import print_json
+from steerd.cli.stacks import configured
 from steerd.cli.views.paint import console, grid, health, show
 from steerd.config import ConfigError, load
 from steerd.config.secrets import resolve
@@ -103,7 +105,8 @@ def command(
         name = endpoint
     else:
         assert url is not None
-        jobs, left_out = _bare(url, stack or "http", model)
+        named = {where.split(".")[1] for where in overrides if where.count(".") >= 2}
+        jobs, left_out = _bare(url, stack or "http", model, configured(config), named)
         name = url
     jobs = _overridden(jobs, overrides)
     for check in left_out:
@@ -183,17 +186,19 @@ def _of_dependency(fleet: Fleet, check: Check, region: str) -> Iterator[_Job]:
         yield _Job(replace(check, settings=settings), Target(name, url if isinstance(url, str) else ""))
 
 
-def _bare(url: str, stack: str, model: str | None) -> tuple[list[_Job], list[str]]:
-    if stack not in stacks.names():
-        raise BadInput(f"No stack is called {stack!r}; known are {', '.join(stacks.names())}.")
-    found = stacks.load(stack)
-    if not found.built:
-        raise BadInput(f"The stack {stack!r} is not built yet; use http, or another that `steerd stacks` lists.")
+def _bare(
+    url: str, stack: str, model: str | None, own: Mapping[str, Any], named: Set[str]
+) -> tuple[list[_Job], list[str]]:
+    if stack not in own and stack not in stacks.names():
+        raise BadInput(f"No stack is called {stack!r}; known are {', '.join(sorted({*stacks.names(), *own}))}.")
+    found = stacks.own(own, stack)
     target = Target(url, url, model=model)
     jobs, left_out = [], []
     for one in found.checks:
         if not KINDS[one.kind].built:
             left_out.append(one.name)
+            continue
+        if one.optional and one.name not in named:
             continue
         layer = Layer(one.layer)
         interval_s = one.interval_s or _INTERVAL_S.get(layer, 5.0)
@@ -270,31 +275,43 @@ def _read(setting: Setting, value: str) -> Any:
 
 
 async def _look(jobs: Sequence[_Job], for_s: float | None) -> list[_Done]:
-    return await asyncio.gather(*(_look_at(job, for_s) for job in jobs))
+    probes: list[Probe] = []
+    try:
+        for job in jobs:
+            try:
+                probes.append(make(job.check.kind, job.check.layer.value, job.check.settings, resolve))
+            except ValueError as error:
+                raise BadInput(f"checks.{job.check.name}: {error}") from error
+        pairs = list(zip(jobs, probes, strict=True))
+        movers = {job.target: probe for job, probe in pairs if isinstance(probe, Moves)}
+        return await asyncio.gather(
+            *(
+                _look_at(job, probe, None if isinstance(probe, Moves) else movers.get(job.target), for_s)
+                for job, probe in pairs
+            )
+        )
+    finally:
+        for probe in probes:
+            await probe.close()
 
 
-async def _look_at(job: _Job, for_s: float | None) -> _Done:
-    """Look once, or at the check's own interval until `for_s` is over."""
+async def _look_at(job: _Job, probe: Probe, mover: Moves | None, for_s: float | None) -> _Done:
+    """Look once, or at the check's own interval until `for_s` is over. `mover` tells busy from hung."""
     loop = asyncio.get_running_loop()
     check = job.check
-    try:
-        probe = make(check.kind, check.layer.value, check.settings, resolve)
-    except ValueError as error:
-        raise BadInput(f"checks.{check.name}: {error}") from error
     end = loop.time() + (for_s or 0.0)
     looks = bad = 0
-    try:
-        while True:
-            began = loop.time()
-            outcome = await look_safely(probe, job.target, began + check.timeout_s)
-            looks += 1
-            bad += outcome.status is not Status.PASS
-            due = began + check.interval_s
-            if due > end:
-                return _Done(check, outcome, looks, bad)
-            await asyncio.sleep(max(0.0, due - loop.time()))
-    finally:
-        await probe.close()
+    while True:
+        began = loop.time()
+        outcome = await look_safely(probe, job.target, began + check.timeout_s)
+        if mover is not None:
+            outcome = await busy_or_hung(outcome, mover, job.target)
+        looks += 1
+        bad += outcome.status is not Status.PASS
+        due = began + check.interval_s
+        if due > end:
+            return _Done(check, outcome, looks, bad)
+        await asyncio.sleep(max(0.0, due - loop.time()))
 
 
 # -- showing

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from steerd.config.checks import dropped
+from steerd.config.own_stacks import stack_of
+from steerd.config.thrift import thin_budgets
 from steerd.config.topology import is_loopback
 from steerd.config.units import format_duration
 from steerd.model.fleet import Fleet
@@ -23,6 +25,7 @@ def warnings(fleet: Fleet) -> list[str]:
         *_in_the_open(fleet),
         *_placement(fleet),
         *_services(fleet),
+        *thin_budgets(fleet),
         *_not_in_force(fleet),
     ]
     return list(dict.fromkeys(found))
@@ -95,7 +98,7 @@ def _services(fleet: Fleet) -> Iterator[str]:
     instances = {d.name: set(d.instances) for d in fleet.dependencies if d.instances}
     for service in fleet.services:
         names = {c.name for c in service.checks}
-        for check in dropped(service.stack):
+        for check in dropped(stack_of(fleet, service.stack)):
             if check.name not in names:
                 what = f"check {check.name!r} of stack {service.stack} is left out"
                 yield f"service {service.name}: {what}, as probe kind {check.kind!r} is not built yet"
@@ -122,7 +125,3 @@ def _not_in_force(fleet: Fleet) -> Iterator[str]:
     """
     if fleet.alerts:
         yield "alerts are not sent anywhere yet: watch `steerd status` (exit 1 when something is not well) or `steerd history`"
-    for service in fleet.services:
-        budgeted = [c.name for c in service.checks if c.settings.get("budget") is not None]
-        if budgeted:
-            yield f"service {service.name}: the budget of {', '.join(budgeted)} is not in force yet: only `interval` limits tokens"

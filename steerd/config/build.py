@@ -12,6 +12,7 @@ from steerd.config.endpoints import read_text
 from steerd.config.kinds import PROBE_KINDS, STORE_KINDS, defaults_of, fields_of, settings_of
 from steerd.config.layout import DEPENDENCIES, PROVIDERS, ROOT, STORE
 from steerd.config.nodes import compose
+from steerd.config.own_stacks import own_stacks
 from steerd.config.problems import Mark, Problems, nearest, quote
 from steerd.config.routes import Book
 from steerd.config.services import build_services
@@ -70,7 +71,7 @@ def _parse(text: str, filename: str, base: Path, path: Path | None) -> Loaded:
     if root is BAD:
         problems.raise_if_any()
         raise AssertionError("a config that cannot be read has a problem")
-    build = Build(root, problems, base)
+    build = Build(root, problems, base, stacks=dict(own_stacks(root, problems)))
     fleet = _fleet(build)
     problems.raise_if_any()
     files = ([path] if path else []) + build.files
@@ -108,6 +109,8 @@ def _fleet(build: Build) -> Fleet:
         gray=layout_rules.gray(root.section("gray")),
         damping=layout_rules.damping(root.section("damping")),
         ramp=layout_rules.ramp(root.section("ramp")),
+        stacks=build.stacks,
+        tokens_per_day=budget.get("tokens_per_day") if (budget := root.section("budget")) else None,
         contacts=_contacts(root),
         alerts=tuple(dict(a) for a in root.get("alerts", ())),
         telemetry=Telemetry(telemetry.get("otlp"), telemetry.get("prometheus", True)) if telemetry else Telemetry(),

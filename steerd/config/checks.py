@@ -7,16 +7,15 @@ from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from typing import Any
 
-from probes import stacks
-from probes.stacks import StackCheck
+from probes.stacks import Stack, StackCheck
 from steerd.config.kinds import PROBE_KINDS, defaults_of, settings_of, thaw
 from steerd.config.layout_service import CHECK_COMMON, check_table
 from steerd.config.nodes import Mapping, Node, Scalar, describe
 from steerd.config.presets import DEPENDENCY_EVERY_S, Preset, default_interval_s, default_layer, default_timeout_s
 from steerd.config.problems import Mark, Problems, nearest, quote
-from steerd.config.specs import AnyValue
-from steerd.config.tables import Section, Table
+from steerd.config.tables import Section
 from steerd.config.units import format_duration
+from steerd.config.version_checks import labelled
 from steerd.model.fleet import Check, Dependency
 from steerd.model.sample import Layer
 
@@ -42,32 +41,34 @@ class _Wanted:
     class_name: str
     model: str | None
     ttft_s: float | None
-    version: MappingABC[str, Any] | None
 
 
-def dropped(stack: str) -> list[StackCheck]:
+def dropped(stack: Stack) -> list[StackCheck]:
     """The stack's own checks whose kind this build lacks: left out, with a warning, unless the config names them."""
-    return [c for c in stacks.load(stack).checks if not PROBE_KINDS[c.kind].built]
+    return [c for c in stack.checks if not PROBE_KINDS[c.kind].built]
 
 
 def build_checks(
-    section: Section, mark: Mark, preset: Preset, version: MappingABC[str, Any] | None, problems: Problems
+    section: Section,
+    stack: Stack,
+    mark: Mark,
+    preset: Preset,
+    version: MappingABC[str, Any] | None,
+    problems: Problems,
 ) -> tuple[Check, ...]:
     """The checks of the service in `section`, in the stack's order, then the config's."""
     before = len(problems)
-    stack = stacks.load(section.get("stack", "http"))
     objectives = section.section("objectives")
     wanted = _Wanted(
         preset,
         section.get("class", "interactive"),
         section.get("model"),
         objectives.get("ttft") if objectives else None,
-        version,
     )
     overrides = section.section("checks")
     named: dict[str, Node | None] = dict(overrides) if overrides else {}
     found: list[Check] = []
-    lacking = {c.name for c in dropped(stack.name)}
+    lacking = {c.name for c in dropped(stack)} | {c.name for c in stack.checks if c.optional}
     off = {name for name, node in named.items() if _is_off(node, problems)}
     for base in stack.checks:
         if base.name in off or (base.name in lacking and base.name not in named):
@@ -80,27 +81,20 @@ def build_checks(
         if name in known:
             continue
         at = overrides.key_mark(name) if overrides else mark
-        if not stack.built and (node is None or (isinstance(node, Mapping) and "kind" not in node.entries)):
-            # What this stack checks is not known yet, so neither is what this overrides.
-            if node is not None:
-                Table(CHECK_COMMON, what="a check", rest=AnyValue()).read(node, problems)
-            continue
         if name in off:
             problems.add(at, f"stack {stack.name!r} has no check {quote(name)} to switch off{nearest(name, known)}")
             continue
         check = _check(name, None, node, at, wanted, problems)
         if check is not None:
             found.append(check)
-    if not found and stack.built and not named:
+    if not found and not named:
         problems.add(
             mark, f"nothing is checked: stack {stack.name!r} has no checks of its own, so name some under `checks`"
         )
-    elif (
-        stack.built and not any(c.layer in {Layer.LIVENESS, Layer.READINESS} for c in found) and len(problems) == before
-    ):
+    elif not any(c.layer in {Layer.LIVENESS, Layer.READINESS} for c in found) and len(problems) == before:
         problems.add(mark, "no check of layer liveness or readiness is left: an endpoint could never be called healthy")
     _needs_model(found, stack.name, section, mark, problems)
-    return tuple(found)
+    return labelled(found, version)
 
 
 def _is_off(node: Node | None, problems: Problems) -> bool:
@@ -153,7 +147,9 @@ def _check(
     elif timeout > interval and section is not None:
         text = f"a timeout of {format_duration(timeout)} is over the interval of {format_duration(interval)}: one look at a time"
         problems.add(section.mark("timeout"), text)
-    settings = _settings(kind, own, section, layer, wanted)
+    settings = _settings(kind, own, section, wanted)
+    if kind == "progress" and not (section and "sample" in section):
+        settings["sample"] = interval  # readings further apart than this were missed
     _check_settings(section, kind, settings, section.mark() if section else mark, problems)
     return Check(name, layer, kind, interval, timeout, settings)
 
@@ -184,9 +180,7 @@ def _interval(section: Section | None, own: StackCheck | None, layer: Layer, wan
     return default_interval_s(layer, wanted.preset)
 
 
-def _settings(
-    kind: str, own: StackCheck | None, section: Section | None, layer: Layer, wanted: _Wanted
-) -> dict[str, Any]:
+def _settings(kind: str, own: StackCheck | None, section: Section | None, wanted: _Wanted) -> dict[str, Any]:
     """The kind's defaults, under the stack's settings, under the config's; then what flows in from the service."""
     probe = PROBE_KINDS[kind]
     known = {s.name for s in probe.settings}
@@ -198,9 +192,6 @@ def _settings(
         settings["model"] = wanted.model
     if wanted.ttft_s is not None and "ttft" in known and "ttft" not in settings:
         settings["ttft"] = wanted.ttft_s
-    header = wanted.version.get("header") if wanted.version else None
-    if header and layer is Layer.LIVENESS and kind == "http":
-        settings.setdefault("version", {"header": header})
     return settings
 
 
@@ -213,6 +204,8 @@ def _check_settings(
             problems.add(mark, f"`{setting.name}` is missing in a check of kind {kind!r}: {setting.help}")
     if section is None:
         return
+    if "budget" in section:
+        _budget(section.get("budget"), section.mark("budget"), problems)
     if "pattern" in section:
         _pattern(section.get("pattern"), section.mark("pattern"), problems)
     prompts = section.get("prompts")
@@ -225,6 +218,18 @@ def _check_settings(
         expect = prompt.get("expect", ())
         for pattern in expect if isinstance(expect, tuple) else (expect,):
             _pattern(pattern, section.mark("prompts"), problems)
+
+
+def _budget(value: MappingABC[str, Any], mark: Mark, problems: Problems) -> None:
+    whole = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in value.values())
+    if (
+        set(value) not in ({"tokens_per_day"}, {"tokens_per_day", "stand_in"})
+        or not whole
+        or not value["tokens_per_day"]
+    ):
+        problems.add(
+            mark, "budget is {tokens_per_day: 200000}, and `stand_in: 20` beside it where real requests may stand in"
+        )
 
 
 def _pattern(value: Any, mark: Mark, problems: Problems) -> None:

@@ -119,6 +119,10 @@ TELEMETRY = Table(
     what="`telemetry`",
 )
 
+BUDGET = Table(
+    {"tokens_per_day": Field(Integer(1), "tokens a day over the whole fleet", required=True)}, what="`budget`"
+)
+
 ROOT = Table(
     {
         "fleet": Field(Name(), "names the keys in the store and the TXT fence records", required=True),
@@ -139,6 +143,11 @@ ROOT = Table(
         "verdict": Field(VERDICT),
         "gray": Field(GRAY),
         "damping": Field(DAMPING),
+        "stacks": Field(
+            MapOf(AnyValue(mapping=True), what="stacks", empty=True),
+            "serving stacks of your own, by the keys of those of `steerd stacks`; `extends: NAME` begins with another one",
+        ),
+        "budget": Field(BUDGET, "what all looks of all agents may spend"),
         "ramp": Field(RAMP),
         "contacts": Field(ListOf(CONTACT, what="contacts"), "printed in runbooks"),
         "alerts": Field(ListOf(ALERT, what="alerts"), "where alerts go"),

@@ -244,10 +244,18 @@ ROUTE = Table(
     what="a route",
 )
 
+
+class _StackName(Name):
+    """One of the stacks that come with steerd, or one of the config's own."""
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"enum": list(stack_names())}, super().schema()]}
+
+
 SERVICE = Table(
     {
         "class": Field(Choice(CLASSES), "presets of objectives, intervals and ramps", default=DEFAULT_CLASS),
-        "stack": Field(Choice(stack_names()), "the serving stack: which paths and metrics mean what", default="http"),
+        "stack": Field(_StackName(), "the serving stack: which paths and metrics mean what", default="http"),
         "model": Field(Text(), "the model's id"),
         "mode": Field(MODE, "`observe` decides and records but writes nothing"),
         "objectives": Field(OBJECTIVES),

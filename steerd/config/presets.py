@@ -48,6 +48,7 @@ _LAYER_OF_KIND = {
     "kserve-infer": Layer.USER_PATH,
     "script": Layer.USER_PATH,
     "progress": Layer.PROGRESS,
+    "version": Layer.PROGRESS,
     "redis": Layer.DEPENDENCY,
     "postgres": Layer.DEPENDENCY,
     "rabbitmq": Layer.DEPENDENCY,

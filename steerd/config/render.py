@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from probes import stacks
 from steerd.config.checks import DEPENDENCY_PREFIX, dropped
 from steerd.config.kinds import PROBE_KINDS, PROVIDER_KINDS, STORE_KINDS, KindLike
 from steerd.config.nodes import plain_value
+from steerd.config.own_stacks import stack_of
 from steerd.config.record_values import DNS_KINDS, SERVER_KINDS
 from steerd.config.units import format_duration, format_fraction, format_number
 from steerd.model.fleet import Check, Demand, Dependency, Endpoint, Fleet, Listen, Routing, Secret, Service
@@ -142,6 +142,8 @@ def as_data(fleet: Fleet) -> dict[str, Any]:
         },
         "references": list(fleet.references),
         **_rules(fleet),
+        **({"stacks": _free(fleet.stacks)} if fleet.stacks else {}),
+        **({"budget": {"tokens_per_day": fleet.tokens_per_day}} if fleet.tokens_per_day is not None else {}),
         "contacts": [_given(name=c.name, phone=c.phone, url=c.url) for c in fleet.contacts],
         "alerts": [_free(a) for a in fleet.alerts],
         "telemetry": _given(otlp=fleet.telemetry.otlp, prometheus=fleet.telemetry.prometheus),
@@ -223,7 +225,7 @@ def _service(service: Service, fleet: Fleet) -> dict[str, Any]:
             ttft=_duration(objectives.ttft_s),
             availability=_fraction(objectives.availability),
         ),
-        checks=_checks(service),
+        checks=_checks(service, fleet),
         depends_on=list(service.depends_on),
         demand=_demand(service.demand),
         routing=_routing(service.routing),
@@ -237,10 +239,11 @@ def _service(service: Service, fleet: Fleet) -> dict[str, Any]:
     )
 
 
-def _checks(service: Service) -> dict[str, Any]:
+def _checks(service: Service, fleet: Fleet) -> dict[str, Any]:
     own = [c for c in service.checks if not c.name.startswith(DEPENDENCY_PREFIX)]
-    there = {c.name for c in own} | {c.name for c in dropped(service.stack)}
-    found: dict[str, Any] = {c.name: {"off": True} for c in stacks.load(service.stack).checks if c.name not in there}
+    stack = stack_of(fleet, service.stack)
+    there = {c.name for c in own} | {c.name for c in dropped(stack)} | {c.name for c in stack.checks if c.optional}
+    found: dict[str, Any] = {c.name: {"off": True} for c in stack.checks if c.name not in there}
     for check in own:
         found[check.name] = {
             "kind": check.kind,

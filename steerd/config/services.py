@@ -8,6 +8,7 @@ from typing import Any
 from steerd.config.checks import Pace, build_checks, dependency_check
 from steerd.config.endpoints import build_endpoints
 from steerd.config.layout_rules import service_ramp
+from steerd.config.own_stacks import chosen
 from steerd.config.presets import CLASSES, DEFAULT_CLASS, Preset
 from steerd.config.problems import Mark, nearest, quote
 from steerd.config.routes import Book, build_route, check_prefer
@@ -47,7 +48,9 @@ def _service(
     version = dict(version_section) if version_section else None
     endpoints = build_endpoints(build, name, section)
     needs = _depends_on(build, section, dependencies)
-    checks = build_checks(section, mark, preset, version, build.problems)
+    declared, stack_name = build.root.section("stacks"), section.get("stack", "http")
+    stack = chosen(build.stacks, declared, stack_name, section.mark("stack"), build.problems)
+    checks = build_checks(section, stack, mark, preset, version, build.problems) if stack is not None else ()
     checks += tuple(dependency_check(*dependencies[d]) for d in needs if d in dependencies)
     routes = [
         build_route(build, book, name, endpoints, route)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from probes import stacks
+from probes.registry import PLUGIN_FAULTS
 from steerd.config.kinds import PROBE_KINDS, PROVIDER_KINDS, STORE_KINDS, KindLike, missing_modules
 from steerd.model.fleet import Fleet
 
@@ -61,19 +61,15 @@ def unbuilt(fleet: Fleet, role: Role) -> list[str]:
     ]
     needs = _agent_kinds(fleet) if role == "agent" else _coordinator_kinds(fleet)
     for place, what, kind in needs:
-        if not kind.built:
+        if not kind.built and kind.name in PLUGIN_FAULTS:
+            found.append(f"{place}: {what} {kind.name!r} cannot be used: {PLUGIN_FAULTS[kind.name]}")
+        elif not kind.built:
             extra = f" (it will need the extra {kind.extra!r})" if kind.extra else ""
             found.append(f"{place}: {what} {kind.name!r} is not built yet{extra}: use another kind")
         elif missing_modules(kind):
             found.append(
                 f"{place}: {what} {kind.name!r} needs a client library: install the extra: pip install '.[{kind.extra}]'"
             )
-    if role == "agent":
-        found += [
-            f"services.{s.name}.stack: stack {s.stack!r} is not built yet: use another, and name its checks under `checks`"
-            for s in fleet.services
-            if not stacks.load(s.stack).built
-        ]
     return list(dict.fromkeys(found))
 
 

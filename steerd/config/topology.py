@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class Build:
     zone_region: dict[str, str] = field(default_factory=dict)
     names: dict[str, tuple[str, Mark]] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
+    stacks: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def claim(self, name: str, kind: str, mark: Mark) -> None:
         """Take `name` for a `kind`; a name that is taken is a problem."""

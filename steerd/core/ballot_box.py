@@ -136,6 +136,16 @@ class BallotBox:
             self._failing[subject] = None
         return seen
 
+    def doubt(self, endpoint: str, check: str, now: float) -> bool:
+        """A look by `check` will not pass, and what it says comes later: the endpoint is suspect until then. True when that is
+        new.
+        """
+        tracker = self._trackers.get(endpoint)
+        if tracker is None or not tracker.doubt(check, now):
+            return False
+        self._dirty[endpoint] = None
+        return True
+
     def _observe_shared(self, sample: Sample, now: float) -> Observation:
         """A dependency is looked at once for all endpoints behind it; only a change of its state reaches their
         votes.

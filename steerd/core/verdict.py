@@ -97,12 +97,14 @@ class CheckRun:
         "_latched",
         "_transport",
         "confirmed_at",
+        "doubted",
         "error",
         "failed",
         "fall",
         "last_at",
         "layer",
         "looks",
+        "muted",
         "passed",
         "reason",
         "rise",
@@ -116,6 +118,8 @@ class CheckRun:
         self.fall = min(rules.fall, _CORRECTNESS_FALL) if rule.layer is Layer.CORRECTNESS else rules.fall
         self.state = CheckState.UNKNOWN
         self.error: str | None = None
+        self.muted = False
+        self.doubted = False
         self.reason: str | None = None
         self.layer = rule.layer
         self.passed = 0
@@ -131,10 +135,13 @@ class CheckRun:
     def observe(self, sample: Sample) -> bool:
         """Takes one look. True when it began a run of FAIL or SLOW that the state does not account for yet."""
         self.looks += 1
+        self.doubted = False
         self.last_at = max(self.last_at, sample.at + sample.duration_s)
         severity = _SEVERITY.get(sample.status)
         if severity is None:
             self.error = sample.reason or "the probe could not do its job"
+            # It never reached the target, which other checks will say: nothing is wrong with the check.
+            self.muted = sample.transport
             return False
         self.error = None
         counts = 1 if sample.unpaid else sample.counts_as
@@ -164,7 +171,7 @@ class CheckRun:
     @property
     def steady(self) -> bool:
         """Good, with nothing under way: one more pass changes no run and no latch."""
-        return self.state is CheckState.GOOD and self._bad[1] == 0 and self.error is None
+        return self.state is CheckState.GOOD and self._bad[1] == 0 and self.error is None and not self.doubted
 
     def passes(self, sample: Sample) -> None:
         """Takes a pass of a steady check: the short way of `observe`, for nearly all looks of a healthy fleet."""
@@ -200,8 +207,8 @@ class CheckRun:
 
     @property
     def calm(self) -> bool:
-        """Good, and neither an error nor a run of FAIL or SLOW is under way: nothing to say but counts."""
-        return self.state is CheckState.GOOD and self.error is None and self._bad[2] == 0
+        """Good, with no error, no run of FAIL or SLOW and no doubt under way: nothing to say but counts."""
+        return self.state is CheckState.GOOD and self.error is None and self._bad[2] == 0 and not self.doubted
 
     @property
     def all_failed(self) -> bool:
@@ -213,9 +220,9 @@ class CheckRun:
         """The last `fall` looks all failed in transport."""
         return self._transport >= self.fall
 
-    def face(self) -> tuple[CheckState, str | None, bool, bool, bool, Layer]:
+    def face(self) -> tuple[CheckState, str | None, bool, bool, bool, bool, Layer]:
         """What a vote shows of this run, without its counts and reason."""
-        return self.state, self.error, self.unresolved, self.all_failed, self.transport, self.layer
+        return self.state, self.error, self.unresolved, self.doubted, self.all_failed, self.transport, self.layer
 
     def may_confirm(self, now: float) -> bool:
         """Whether the limit of one confirm per interval allows one now; if so it is taken."""
@@ -276,6 +283,18 @@ class EndpointTracker:
         confirm = (run.recheck(unpaid=sample.unpaid),) if run.may_confirm(now) or repeat else ()
         return Observation(changed=True, urgent=urgent, confirm=confirm)
 
+    def doubt(self, check: str, now: float) -> bool:
+        """A look by `check` will not pass, and what it says comes later: suspect until then. True when that is new."""
+        run = self.runs.get(check)
+        if run is None:
+            return False
+        run.last_at = max(run.last_at, now)  # it was looked at, so the vote is as fresh as ever
+        if run.doubted or run.unresolved or run.state is CheckState.FAIL:
+            return False
+        run.doubted = True
+        self.touch()
+        return True
+
     def asked(self, now: float, *, paid: bool) -> tuple[Recheck, ...]:
         """What to look at when a coordinator asks: every check but dependencies (and those that cost tokens, unless
         `paid`), where it would tell anything new and the limit of one confirm per check interval allows it.
@@ -308,12 +327,14 @@ class EndpointTracker:
         counts = tuple([CheckCounts(name, run.passed, run.failed) for name, run in self.runs.items() if run.looks])
         if calm and own:  # the short way, for nearly all votes of a healthy fleet
             return Vote(self.endpoint, Verdict.HEALTHY, self._sequence, counts=counts, version=self.version)
-        errors = tuple(f"{name}: {run.error}" for name, run in self.runs.items() if run.error is not None)
+        errors = tuple(
+            f"{name}: {run.error}" for name, run in self.runs.items() if run.error is not None and not run.muted
+        )
         if abstaining is not None:
             verdict, behind, suspects = Verdict.UNKNOWN, None, []
         else:
             verdict, behind = self._judge()
-            suspects = [r for r in self._usable() if r.unresolved and r.rule.layer is not Layer.DEPENDENCY]
+            suspects = [r for r in self._usable() if self._suspect(r)]
             behind = behind or (suspects[0] if suspects else None)
         if behind is None and verdict is Verdict.UNKNOWN and errors and abstaining is None:
             broken = next(run for run in self.runs.values() if run.error is not None)
@@ -335,6 +356,9 @@ class EndpointTracker:
             errors=errors,
             paid=any(run.rule.layer in PAID for run in failed),
         )
+
+    def _suspect(self, run: CheckRun) -> bool:
+        return (run.unresolved or run.doubted) and run.rule.layer is not Layer.DEPENDENCY
 
     def _unjudged(self, broken: CheckRun, counts: tuple[CheckCounts, ...], errors: tuple[str, ...]) -> Vote:
         """A vote that is unknown because the probe itself could not do its job: it says so."""

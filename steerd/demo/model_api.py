@@ -1,4 +1,4 @@
-"""HTTP face of the demo's model server: the OpenAI paths, vLLM's health and metrics, and a control path for tests."""
+"""HTTP front of the demo's model server: the OpenAI paths, a serving stack's own ones, and a control path for tests."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from aiohttp import web
 
 from steerd.demo.model_engine import Engine, answer_to
 from steerd.demo.model_modes import Behaviour, Mode
+from steerd.demo.model_other import OtherPaths
+from steerd.demo.model_stacks import FACES, exposition
 
 __all__ = ["ModelApi"]
 
 _OTHER_MODEL = "another-model"
+_STALE_MS = 600_000
 _SYNTHETIC = 2
 """Requests in flight that `stall` and `busy` make up, so that the engine has work whoever else asks."""
 
@@ -29,8 +32,18 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class ModelApi:
     """One server's state and handlers. `quit` is called to crash (it must not return)."""
 
-    def __init__(self, name: str, model: str, *, version: str = "v1", quit: Callable[[int], object] = os._exit) -> None:  # noqa: A002 - what it does
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        *,
+        version: str = "v1",
+        stack: str = "vllm",
+        quit: Callable[[int], object] = os._exit,  # noqa: A002 - what it does
+    ) -> None:
         self.name = name
+        self.face = FACES[stack]
+        self.engine_pid: int | None = None
         self.model = model
         self.version = version
         self.engine = Engine()
@@ -38,6 +51,7 @@ class ModelApi:
         self.requests: Counter[str] = Counter()
         self._quit = quit
         self._owed = 0.0
+        self._frozen: str | None = None
         self._changed = asyncio.Event()
         self._made_up: set[asyncio.Task[None]] = set()
 
@@ -46,13 +60,16 @@ class ModelApi:
         app = web.Application(middlewares=[self._count_and_break], client_max_size=1 << 20)
         app.add_routes(
             [
-                web.get("/health", self.health),
                 web.get("/v1/models", self.models),
                 web.post("/v1/chat/completions", self.chat),
-                web.get("/metrics", self.metrics),
+                web.post("/v1/completions", self.chat),
                 web.get("/version", self.versions),
                 web.get("/control", self.control_state),
                 web.post("/control", self.control),
+                *(web.get(path, self.health) for path in (*self.face.live, *self.face.ready)),
+                *(web.get(path, self.document) for path in self.face.documents or ()),
+                *(web.get(path, self.metrics) for path in self.face.metrics or ()),
+                *OtherPaths(self).routes(),
             ]
         )
         app.on_cleanup.append(self._cleanup)
@@ -70,7 +87,8 @@ class ModelApi:
         self.version = str(asked.get("version", self.version))
         mode = self.behaviour.mode
         self.engine.stalled = mode is Mode.STALL
-        self.engine.factor = self.behaviour.factor if mode is Mode.SLOW else 1.0
+        self.engine.factor = self.behaviour.factor if mode in (Mode.SLOW, Mode.CPU) else 1.0
+        self._frozen = None
         self._changed.set()
         self._changed = asyncio.Event()
         await self.engine.wake()
@@ -88,6 +106,7 @@ class ModelApi:
                 "model": self.model,
                 "mode": self.behaviour.mode,
                 "version": self.version,
+                "engine_pid": self.engine_pid,
                 "requests": dict(self.requests),
             }
         )
@@ -105,11 +124,11 @@ class ModelApi:
             await self._changed.wait()
         if mode is Mode.ERRORS and self._errs(behaviour.rate):
             return _error(behaviour.status, "internal error")
-        if mode is Mode.LOADING and request.path in ("/health", "/v1/models", "/v1/chat/completions"):
+        if mode is Mode.LOADING and request.path not in (*self.face.live, *(self.face.metrics or ())):
             return _error(503, "Loading model")
         if mode is Mode.UNAUTHORIZED and request.path.startswith("/v1/"):
             return _error(401, "Incorrect API key provided")
-        if mode is Mode.REFUSE and request.path == "/v1/chat/completions":
+        if mode is Mode.REFUSE and request.method == "POST":
             return _error(429, "queue is full", {"Retry-After": "1"})
         response = await handler(request)
         if not response.prepared:
@@ -131,53 +150,71 @@ class ModelApi:
             changed = self._changed
             with contextlib.suppress(TimeoutError):  # the delay is over: answer
                 await asyncio.wait_for(changed.wait(), self.behaviour.delay_s)
-        return web.Response()
+        return web.Response(text=self.face.plain)
+
+    async def document(self, request: web.Request) -> web.StreamResponse:
+        assert self.face.documents is not None
+        return web.json_response(self.face.documents[request.path](self.served, self.behaviour.mode is Mode.CPU))
 
     async def models(self, _: web.Request) -> web.StreamResponse:
-        return web.json_response({"object": "list", "data": [{"id": self._served(), "object": "model"}]})
+        return web.json_response({"object": "list", "data": [{"id": self.served, "object": "model"}]})
 
     async def versions(self, _: web.Request) -> web.StreamResponse:
         return web.json_response({"version": self.version})
 
-    async def metrics(self, _: web.Request) -> web.StreamResponse:
-        return web.Response(text=self.engine.metrics(self._served()))
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        mode = self.behaviour.mode
+        if mode is Mode.SCRAPE_HANG:
+            await self._changed.wait()
+        assert self.face.metrics is not None
+        rows = self.face.metrics[request.path](self.engine)
+        if mode is not Mode.STALE:
+            return web.Response(text=exposition(rows, self.served, self.face.label))
+        if self._frozen is None:
+            stamp_ms = int(time.time() * 1000) - _STALE_MS
+            self._frozen = exposition(rows, self.served, self.face.label, stamp_ms)
+        return web.Response(text=self._frozen)
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         try:
             asked = await request.json()
-            question = str(asked["messages"][-1]["content"])
+            plain = request.path == "/v1/completions"
+            question = str(asked["prompt"] if plain else asked["messages"][-1]["content"])
             model = str(asked["model"])
         except (KeyError, IndexError, TypeError, ValueError):
-            return _error(400, "messages and model are required")
-        if model != self._served():
+            return _error(400, "messages (or prompt) and model are required")
+        if model != self.served:
             return _error(404, f"The model `{model}` does not exist.")
         text = self._answer(question)
         limit = asked.get("max_tokens")
         count = len(question.split())
         if asked.get("stream"):
             options = asked.get("stream_options") or {}
-            return await self._stream(request, text, count, limit, usage=bool(options.get("include_usage")))
+            usage = bool(options.get("include_usage"))
+            return await self._stream(request, text, count, limit, usage=usage, plain=plain)
         tokens = [token async for token in self.engine.generate(text, count)]
         finish = "length" if limit and len(tokens) > limit else "stop"
-        message = {"role": "assistant", "content": "".join(tokens[:limit])}
-        body = self._frame([{"index": 0, "message": message, "finish_reason": finish}], "chat.completion")
+        said = "".join(tokens[:limit])
+        answer = {"text": said} if plain else {"message": {"role": "assistant", "content": said}}
+        body = self._frame([{"index": 0, **answer, "finish_reason": finish}], "chat.completion")
         return web.json_response(body | {"usage": _usage(count, len(tokens))})
 
     async def _stream(
-        self, request: web.Request, text: str, count: int, limit: int | None, *, usage: bool
+        self, request: web.Request, text: str, count: int, limit: int | None, *, usage: bool, plain: bool
     ) -> web.StreamResponse:
         mode = self.behaviour.mode
         headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Model-Version": self.version}
         response = web.StreamResponse(headers=headers)
         # As real servers do, the head goes out before the first token is made.
         await response.prepare(request)
-        await self._send(response, self._frame([_choice({"role": "assistant", "content": ""})]))
+        if not plain:
+            await self._send(response, self._frame([_choice({"role": "assistant", "content": ""})]))
         made, half = 0, max(1, len(text.split()) // 2)
         async for token in self.engine.generate(text, count):
             if made >= half and mode in (Mode.CUT, Mode.ERROR_FRAME):
                 break
             made += 1
-            await self._send(response, self._frame([_choice({"content": token})]))
+            await self._send(response, self._frame([_text(token) if plain else _choice({"content": token})]))
             if limit and made >= limit:
                 break
         if mode is Mode.CUT:
@@ -189,7 +226,7 @@ class ModelApi:
             return response
         if mode is not Mode.NO_FINISH:
             finish = "length" if limit and made >= limit else "stop"
-            await self._send(response, self._frame([_choice({}, finish)]))
+            await self._send(response, self._frame([_text("", finish) if plain else _choice({}, finish)]))
             if usage:
                 await self._send(response, self._frame([]) | {"usage": _usage(count, made)})
             await response.write(b"data: [DONE]\n\n")
@@ -200,16 +237,18 @@ class ModelApi:
         mode = self.behaviour.mode
         if mode is Mode.GARBAGE:
             return "The moon is made of green cheese."
-        if mode is Mode.GIBBERISH:
+        if mode is Mode.GIBBERISH or (mode is Mode.LONG and len(question.split()) > self.behaviour.words):
             return "!" * 24
         return "" if mode is Mode.EMPTY else answer_to(question)
 
-    def _served(self) -> str:
+    @property
+    def served(self) -> str:
+        """The model id that this server says it serves."""
         return _OTHER_MODEL if self.behaviour.mode is Mode.WRONG_MODEL else self.model
 
     def _frame(self, choices: list[dict[str, Any]], kind: str = "chat.completion.chunk") -> dict[str, Any]:
         created = int(time.time())
-        return {"id": "chatcmpl-demo", "object": kind, "created": created, "model": self._served(), "choices": choices}
+        return {"id": "chatcmpl-demo", "object": kind, "created": created, "model": self.served, "choices": choices}
 
     async def _send(self, response: web.StreamResponse, frame: dict[str, Any]) -> None:
         await response.write(b"data: " + json.dumps(frame).encode() + b"\n\n")
@@ -230,6 +269,10 @@ class ModelApi:
         tasks = tuple(self._made_up)
         self._work(0)
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _text(text: str, finish: str | None = None) -> dict[str, Any]:
+    return {"index": 0, "text": text, "finish_reason": finish}
 
 
 def _choice(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 __all__ = ["Engine", "answer_to"]
@@ -30,13 +30,14 @@ def answer_to(question: str) -> str:
 @dataclass(slots=True)
 class Engine:
     """`slots` requests run at once, the others wait. The first token takes `first_token_s`, each further one `token_s`;
-    `factor` slows both. While `stalled`, nothing moves."""
+    `factor` slows both. While `stalled`, nothing moves. `step` is awaited for each token, where another process makes it."""
 
     slots: int = 8
     first_token_s: float = 0.01
     token_s: float = 0.002
     factor: float = 1.0
     stalled: bool = False
+    step: Callable[[], Awaitable[None]] | None = None
     running: int = 0
     waiting: int = 0
     steps: int = 0
@@ -59,6 +60,8 @@ class Engine:
             for number, token in enumerate(re.findall(r"\s*\S+", text) or [""]):
                 await asyncio.sleep(self.factor * (self.token_s if number else self.first_token_s))
                 await self._while_stalled()
+                if self.step is not None:
+                    await self.step()
                 self.steps += 1
                 self.generation_tokens += 1
                 yield token
@@ -77,16 +80,7 @@ class Engine:
             async with self._moved:
                 await self._moved.wait_for(lambda: not self.stalled)
 
-    def metrics(self, model: str) -> str:
-        """The counters as vLLM names them, in Prometheus' text format."""
-        label = '{model_name="' + model.replace("\\", "\\\\").replace('"', '\\"') + '"}'
-        rows = (
-            ("gauge", "vllm:num_requests_running", float(self.running)),
-            ("gauge", "vllm:num_requests_waiting", float(self.waiting)),
-            ("gauge", "vllm:kv_cache_usage_perc", min(1.0, self.running / self.slots)),
-            ("counter", "vllm:prompt_tokens_total", float(self.prompt_tokens)),
-            ("counter", "vllm:generation_tokens_total", float(self.generation_tokens)),
-            ("counter", "vllm:iteration_tokens_total_count", float(self.steps)),
-            ("counter", "vllm:request_success_total", float(self.finished)),
-        )
-        return "".join(f"# TYPE {name} {kind}\n{name}{label} {value}\n" for kind, name, value in rows)
+    @property
+    def usage(self) -> float:
+        """How much of its cache is in use, 0..1."""
+        return min(1.0, self.running / self.slots)

@@ -30,6 +30,10 @@ class Mode(StrEnum):
     UNAUTHORIZED = "unauthorized"  # 401 for everything that takes a key
     WRONG_MODEL = "wrong-model"  # serves another model than it should
     LOADING = "loading"  # 503 until the weights are there
+    LONG = "long"  # answers to prompts over [words: 300] are one character repeated, the others are right
+    CPU = "cpu"  # fell back to the CPU: the engine takes [factor: 10] times as long, and says where it runs
+    STALE = "stale"  # metrics are those of the moment the mode began, and say so
+    SCRAPE_HANG = "scrape-hang"  # metrics never answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,12 @@ class Behaviour:
     delay_s: float = 30.0
     rate: float = 1.0
     status: int = 500
+    words: int = 300
 
     @classmethod
     def of(cls, asked: Mapping[str, Any]) -> Behaviour:
         """Reads a control request. Raises ValueError naming what is wrong."""
-        unknown = set(asked) - {"mode", "factor", "delay_s", "rate", "status", "version"}
+        unknown = set(asked) - {"mode", "factor", "delay_s", "rate", "status", "version", "words"}
         if unknown:
             raise ValueError(f"unknown key {min(unknown)!r}")
         try:
@@ -58,6 +63,7 @@ class Behaviour:
             float(asked.get("delay_s", 30.0)),
             float(asked.get("rate", 1.0)),
             int(asked.get("status", 500)),
+            int(asked.get("words", 300)),
         )
         if made.factor <= 0 or made.delay_s < 0 or not 0 <= made.rate <= 1 or not 400 <= made.status < 600:
             raise ValueError("factor above 0, delay_s from 0, rate 0..1, status 400..599")

@@ -19,7 +19,9 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from steerd.demo.engine_link import EngineLink
 from steerd.demo.model_api import ModelApi
+from steerd.demo.model_stacks import FACES
 
 __all__ = ["main", "serve"]
 
@@ -51,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="demo-7b", help="model id to serve (default: %(default)s)")
     parser.add_argument("--name", default="model", help="name shown at /control")
     parser.add_argument("--version-label", default="v1", help="value of the X-Model-Version header")
+    parser.add_argument("--stack", default="vllm", choices=sorted(FACES), help="whose URLs and metric names to speak")
+    parser.add_argument("--engine-process", action="store_true", help="make tokens in a process of their own")
     parser.add_argument("--exit-with-stdin", action="store_true", help="end when standard input ends (with the parent)")
     asked = parser.parse_args(argv)
     try:
@@ -66,7 +70,19 @@ async def _run(asked: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    api = ModelApi(asked.name, asked.model, version=asked.version_label)
+    api = ModelApi(asked.name, asked.model, version=asked.version_label, stack=asked.stack)
+    link = EngineLink() if asked.engine_process else None
+    if link is not None:
+        api.engine.step, api.engine_pid = link.step, await link.start()
+    try:
+        await _serve(asked, api, stop)
+    finally:
+        if link is not None:
+            await link.stop()
+
+
+async def _serve(asked: argparse.Namespace, api: ModelApi, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
     if asked.exit_with_stdin:
         transport, _ = await loop.connect_read_pipe(lambda: _UntilEof(stop), sys.stdin)
         try:

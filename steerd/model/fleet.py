@@ -212,7 +212,10 @@ class Telemetry:
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """A whole checked config. Immutable; a reload makes a new one."""
+    """A whole checked config. Immutable; a reload makes a new one.
+
+    `stacks` are the config's own serving stacks, as written. `tokens_per_day` is what all looks of all agents may spend.
+    """
 
     name: str
     mode: Literal["steer", "observe"] = "steer"
@@ -230,6 +233,8 @@ class Fleet:
     gray: Gray = Gray()
     damping: Damping = Damping()
     ramp: Ramp = Ramp()
+    stacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tokens_per_day: int | None = None
     contacts: tuple[Contact, ...] = ()
     alerts: tuple[Mapping[str, Any], ...] = ()
     telemetry: Telemetry = Telemetry()

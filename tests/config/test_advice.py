@@ -44,7 +44,7 @@ def test_two_regions_and_no_outside_vantage() -> None:
         (
             "interval: 30s}",
             "interval: 30s, budget: {tokens_per_day: 9}}",
-            "the budget of user_path is not in force yet",
+            "the budget of user_path pays for about 0% of the looks",
         ),
     ],
 )

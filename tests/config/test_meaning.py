@@ -74,12 +74,85 @@ def test_a_check_switched_off(off: str) -> None:
     assert "user_path" not in {c.name for c in parse(text).services[0].checks}
 
 
-def test_a_stacks_unbuilt_check_is_left_out_unless_named() -> None:
-    assert "progress" not in {c.name for c in parse(GOOD).services[0].checks}
-    assert any("progress" in w for w in config.warnings(parse(GOOD)))
-    named = GOOD.replace("      liveness: {", "      progress: {stall: 30s}\n      liveness: {")
+def test_a_check_of_the_stack_takes_what_the_config_says() -> None:
+    named = GOOD.replace("      liveness: {", "      progress: {stall: 30s, interval: 20s}\n      liveness: {")
     progress = check(named, "progress")
-    assert (progress.kind, progress.interval_s, progress.settings["stall"]) == ("progress", 10.0, 30.0)
+    assert (progress.kind, progress.interval_s, progress.settings["stall"]) == ("progress", 20.0, 30.0)
+    assert progress.settings["sample"] == 20.0  # readings further apart than the interval were missed
+
+
+def test_an_optional_check_of_the_stack_is_made_once_it_is_named() -> None:
+    sglang = GOOD.replace("stack: vllm", "stack: sglang")
+    assert "generate" not in {c.name for c in parse(sglang).services[0].checks}
+    named = sglang.replace("      liveness: {", "      generate: {}\n      liveness: {")
+    generate = check(named, "generate")
+    assert (generate.layer, generate.interval_s, generate.timeout_s) == (Layer.USER_PATH, 60.0, 30.0)
+
+
+OWN = """stacks:
+  mine:
+    extends: vllm
+    help: ours
+    checks:
+      liveness: {settings: {path: /livez}, timeout: 500ms}
+      progress: null
+      extra: {layer: readiness, kind: http, interval: 30s, settings: {path: /extra}, why: because}
+  vllm: {extends: vllm, checks: {liveness: {settings: {path: /proxied/health}}}}
+"""
+
+
+def test_stacks_of_the_configs_own() -> None:
+    mine = GOOD.replace("services:\n", OWN + "services:\n").replace("stack: vllm", "stack: mine")
+    names = [c.name for c in parse(mine).services[0].checks if not c.name.startswith("dependency:")]
+    assert names == ["liveness", "readiness", "user_path", "extra"]
+    assert check(mine, "liveness").settings["path"] == "/livez"
+    changed = GOOD.replace("services:\n", OWN + "services:\n")
+    assert check(changed, "liveness").settings["path"] == "/proxied/health"
+    assert "progress" in {c.name for c in parse(changed).services[0].checks}
+
+
+@pytest.mark.parametrize(
+    ("stack", "needle"),
+    [
+        ("{checks: {liveness: {kind: htp}}}", "'htp' is no probe kind"),
+        ("{extends: vlm}", "there is no stack 'vlm'"),
+        ("{extends: other}", "circle"),
+        ("{extend: vllm}", "unknown key 'extend'"),
+        ("{extends: vllm, checks: {liveness: {settings: {pth: /}}}}", "no setting 'pth'"),
+        ("{extends: vllm, checks: {liveness: {interval: soon}}}", "duration"),
+    ],
+)
+def test_a_stack_that_is_wrong_is_a_problem_where_it_stands(stack: str, needle: str) -> None:
+    text = GOOD.replace("services:\n", f"stacks:\n  mine: {stack}\n  other: {{extends: mine}}\nservices:\n")
+    line = text.split("  mine:")[0].count("\n") + 1
+    found = problems(text)
+    assert any(needle in p.text and p.line == line for p in found), found
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "settings"),
+    [
+        ("{header: X-Version}", "liveness", {"version": {"header": "X-Version"}}),
+        ("{metric: build_info, label: rev}", "progress", {"version": {"metric": "build_info", "label": "rev"}}),
+        ("{url: /version, path: build.id}", "version", {"path": "/version", "json": "build.id"}),
+    ],
+)
+def test_where_the_version_label_is_read(version: str, name: str, settings: dict[str, object]) -> None:
+    text = GOOD.replace("    demand: 100", f"    version: {version}\n    demand: 100")
+    found = check(text, name)
+    assert settings.items() <= found.settings.items()
+    without = text.replace("      user_path:", "      progress: null\n      user_path:")
+    if name == "progress":
+        own = check(without, "version")
+        assert (own.kind, own.settings["path"], own.settings["metric"]) == ("version", "/metrics", "build_info")
+
+
+def test_budgets_are_read() -> None:
+    text = GOOD.replace("interval: 30s}", "interval: 30s, budget: {tokens_per_day: 200000}}")
+    fleet = parse(text.replace("quorum: {", "budget: {tokens_per_day: 5000000}\nquorum: {"))
+    assert fleet.tokens_per_day == 5_000_000
+    for wrong in ("{tokens: 9}", "{tokens_per_day: many}", "{tokens_per_day: 0}", "{tokens_per_day: 9, stand_in: -1}"):
+        assert any("budget is" in p.text for p in problems(text.replace("{tokens_per_day: 200000}", wrong)))
 
 
 def test_an_endpoint_must_be_able_to_be_healthy() -> None:

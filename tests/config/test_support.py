@@ -53,8 +53,7 @@ def test_nothing_is_missing_for_what_is_built() -> None:
             "agent",
             "dependencies.vectors: dependency kind 'postgres'",
         ),
-        ("stack: vllm", "stack: triton", "agent", "services.chat.stack: stack 'triton'"),
-        ("      liveness: {", "      progress: {}\n      liveness: {", "agent", "services.chat.checks.progress: "),
+        ("      liveness: {", "      ping: {kind: icmp}\n      liveness: {", "agent", "services.chat.checks.ping: "),
     ],
 )
 def test_named_by_who_needs_it(old: str, new: str, role: str, needle: str) -> None:

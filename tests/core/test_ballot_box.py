@@ -284,3 +284,27 @@ def test_stale_is_what_was_not_looked_at_for_three_intervals(steps: list[tuple[f
             assert box.heartbeat(now).stale == expected
     configure(box, 4, now=now)
     assert box.heartbeat(now).stale == tuple(f"e{n}" for n, at in last.items() if now - at > 15.0)
+
+
+def test_a_look_whose_answer_is_still_sought_makes_its_endpoint_suspect_until_then() -> None:
+    box = make(1)
+    good(box, "e0")
+    box.delta(1.0)
+    assert box.doubt("e0", "liveness", 20.0)
+    assert not box.doubt("e0", "liveness", 20.0)  # said once
+    assert not box.doubt("e9", "liveness", 20.0)
+    vote = votes(box.delta(20.0))["e0"]
+    assert (vote.verdict, vote.suspect, vote.check) == (Verdict.HEALTHY, True, "liveness")
+    look(box, "e0", Status.PASS, 21.0)
+    assert not votes(box.delta(21.0))["e0"].suspect
+    box.doubt("e0", "liveness", 22.0)
+    look(box, "e0", Status.SATURATED, 23.0)
+    assert not votes(box.delta(23.0))["e0"].suspect
+
+
+def test_a_check_that_never_got_there_is_no_check_that_cannot_do_its_job() -> None:
+    box = make(1)
+    for transport, errors in ((False, ("liveness: no metrics",)), (True, ())):
+        sample = Sample("e0", "liveness", Layer.LIVENESS, Status.ERROR, 1.0, reason="no metrics", transport=transport)
+        box.observe(sample, 1.0)
+        assert box.vote("e0").errors == errors

@@ -52,20 +52,34 @@ def looked(kind: str, url: str, settings: dict[str, Any], lack: str, *prefix: st
     return found
 
 
+TENSOR = {"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}
 KINDS = [
     ("http", {"path": "/health"}),
     ("openai-chat", {}),
     ("tcp", {}),
+    ("openai-completions", {}),
+    ("openai-embeddings", {}),
+    ("kserve-infer", {"inputs": [TENSOR]}),
+    ("script", {"steps": [{"path": "/health"}]}),
+    ("progress", {"running": "vllm:num_requests_running"}),
+    ("version", {"json": "version"}),
     ("dns", {"name": "chat.example.test"}),
     ("dns", {"name": "chat.example.test", "transport": "tcp"}),
 ]
 
 
-@pytest.mark.parametrize(("kind", "settings"), KINDS[:3])
+@pytest.mark.parametrize(("kind", "settings"), KINDS[:9])
 def test_no_descriptors_left_blames_this_host_and_passes_again_after(
     model_server: ModelServer, kind: str, settings: dict[str, Any]
 ) -> None:
     starved, again = looked(kind, model_server.url, settings, "descriptors")
+    assert starved[:3] == ["ERROR", True, False], starved
+    assert again[0] == "PASS", again
+
+
+def test_no_descriptors_for_a_command_blames_this_host(model_server: ModelServer) -> None:
+    command = {"command": ["sh", "-c", """echo '{"status": "PASS"}'"""]}
+    starved, again = looked("exec", model_server.url, command, "descriptors")
     assert starved[:3] == ["ERROR", True, False], starved
     assert again[0] == "PASS", again
 
@@ -89,7 +103,7 @@ def test_no_network_blames_this_host(
     assert (status, host_error, transport) == ("ERROR", True, False), reason
 
 
-@pytest.mark.parametrize(("kind", "settings"), KINDS[:3])
+@pytest.mark.parametrize(("kind", "settings"), KINDS[:9])
 def test_no_resolver_blames_this_host(no_network: str, kind: str, settings: dict[str, Any]) -> None:
     url = "http://chat.example.com:8000"
     ((status, _, transport, reason),) = looked(kind, url, settings, "-", no_network, "--net")

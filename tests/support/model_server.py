@@ -22,11 +22,22 @@ ROOT = Path(__file__).resolve().parents[2]
 class ModelServer:
     """A running model server. A context manager; the process dies with the tests' process too."""
 
-    def __init__(self, name: str = "m1", model: str = "demo-7b", *, port: int = 0, version: str = "v1") -> None:
+    def __init__(
+        self,
+        name: str = "m1",
+        model: str = "demo-7b",
+        *,
+        port: int = 0,
+        version: str = "v1",
+        stack: str = "vllm",
+        engine_process: bool = False,
+    ) -> None:
         self.name = name
         self.model = model
         self.port = port
         self.version = version
+        self.stack = stack
+        self.engine_process = engine_process
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -46,6 +57,7 @@ class ModelServer:
         """Start, on the same port as before if there was one, and wait for its announcement."""
         assert not self.alive, "already running"
         command = [sys.executable, "-m", "steerd.demo.model_server", "--port", str(self.port), "--model", self.model]
+        command += ["--stack", self.stack, *(["--engine-process"] if self.engine_process else [])]
         command += ["--name", self.name, "--version-label", self.version, "--exit-with-stdin"]
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._process = process
@@ -71,6 +83,10 @@ class ModelServer:
     def requests(self) -> dict[str, int]:
         """How many requests each path has had."""
         return dict(self._control(None)["requests"])
+
+    def kill_engine(self) -> None:
+        """SIGKILL to the engine's own process; the HTTP front lives on."""
+        os.kill(int(self._control(None)["engine_pid"]), signal.SIGKILL)
 
     def kill(self) -> None:
         """SIGKILL, as a crash of the host would."""

@@ -1,0 +1,46 @@
+"""A budget of tokens per day, as a bucket that fills while it is spent. Pure: time is an argument.
+
+    per day = burst + 24 h of refill, so that no 24 hours cost more than the budget
+    burst   = 10% of the day (half of a day that is small), which is also what an agent that starts has
+    reserve = the last 20% of the burst: for confirms, and for endpoints that are not known to be well
+
+Nothing is exchanged between agents: each has its share, and a lost agent's share stays unspent.
+"""
+
+from __future__ import annotations
+
+__all__ = ["TokenBudget"]
+
+_DAY_S = 86400.0
+_BURST = 0.10
+_SMALL = 600.0
+_RESERVE = 0.20
+
+
+class TokenBudget:
+    """`per_day` tokens, from `now` on (steady seconds)."""
+
+    def __init__(self, per_day: float, now: float) -> None:
+        self.per_day = per_day
+        self.burst = max(_BURST * per_day, min(per_day / 2, _SMALL))
+        self._per_s = (per_day - self.burst) / _DAY_S
+        self._level = self.burst
+        self._at = now
+
+    def left(self, now: float) -> float:
+        """Tokens that may be spent now; negative when looks cost more than was thought."""
+        if now > self._at:
+            self._level = min(self.burst, self._level + (now - self._at) * self._per_s)
+            self._at = now
+        return self._level
+
+    def allows(self, tokens: float, now: float, *, reserve: bool) -> bool:
+        """Whether `tokens` may be spent. Only with `reserve` out of what is kept for confirms."""
+        kept = _RESERVE * self.burst
+        if reserve or kept < tokens:  # a reserve that pays for no look is none
+            kept = 0.0
+        return self.left(now) - tokens >= kept
+
+    def spend(self, tokens: float, now: float) -> None:
+        """Takes `tokens`; gives them back where negative (they were thought to be spent, and were not)."""
+        self._level = min(self.burst, self.left(now) - tokens)
