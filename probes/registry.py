@@ -26,6 +26,20 @@ _MODULES = {
     "tls": "probes.tls_probe",
     "dns": "probes.dns_probe",
     "openai-chat": "probes.openai_chat",
+    "grpc": "probes.deps.grpc_probe",
+    "redis": "probes.deps.redis_probe",
+    "postgres": "probes.deps.postgres_probe",
+    "rabbitmq": "probes.deps.rabbitmq_probe",
+    "nats-jetstream": "probes.deps.nats_probe",
+    "kafka": "probes.deps.kafka_probe",
+    "sqs": "probes.deps.sqs_probe",
+    "qdrant": "probes.deps.vector_probe",
+    "milvus": "probes.deps.vector_probe",
+    "weaviate": "probes.deps.vector_probe",
+    "s3": "probes.deps.s3_probe",
+    "dcgm": "probes.deps.dcgm_probe",
+    "prometheus": "probes.deps.prometheus_probe",
+    "icmp": "probes.deps.icmp_probe",
 }
 
 
@@ -48,5 +62,12 @@ def make(kind: str, layer: str, settings: Mapping[str, Any], resolve: Resolve) -
     for setting in known.settings:
         if setting.required and settings.get(setting.name) is None:
             raise SettingError(f"{setting.name}: {kind} needs it: {setting.help}")
-    build: Callable[[Layer, Mapping[str, Any], Resolve], Probe] = importlib.import_module(_MODULES[kind]).build
+    try:
+        module = importlib.import_module(_MODULES[kind])
+    except ModuleNotFoundError as error:
+        if known.extra is None or str(error.name).partition(".")[0] not in known.modules:
+            raise
+        text = f"{kind!r} needs a client library: install the extra: pip install 'steerd[{known.extra}]'"
+        raise ProbeUnavailableError(text) from error
+    build: Callable[[Layer, Mapping[str, Any], Resolve], Probe] = module.build
     return build(Layer(layer), settings, resolve)
