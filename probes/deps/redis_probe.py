@@ -17,11 +17,11 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    MasterDownError,
     NoPermissionError,
     RedisError,
     ResponseError,
 )
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from probes.clock import StageClock
 from probes.deps.base import DependencyProbe, ended, reach
@@ -76,7 +76,7 @@ class RedisProbe(DependencyProbe):
             return self._misconfigured(clock, "the user may not ask", f"{error}: allow it PING and INFO")
         except BusyLoadingError as error:
             return self._failed(clock, "loading its data set", detail=str(error))
-        except (RedisConnectionError, RedisError) as error:
+        except RedisError as error:
             return self._broken(clock, error)
         finally:
             await ended(client.aclose())
@@ -101,10 +101,12 @@ class RedisProbe(DependencyProbe):
         return Redis.from_pool(ConnectionPool(max_connections=1, **options))
 
     def _broken(self, clock: StageClock, error: RedisError) -> Outcome:
-        if str(error) == "Invalid Database":
+        if str(error) in ("Invalid Database", "DB index is out of range"):
             return self._misconfigured(clock, "there is no such database", "fix the number at the end of the URL")
+        if isinstance(error, MasterDownError):
+            return self._failed(clock, "refuses commands: its master is gone", detail=str(error))
         if isinstance(error, ResponseError):
-            return self._failed(clock, _words(error), detail=str(error))
+            return self._failed(clock, "command refused", detail=str(error))
         return self._lost(clock, error)
 
     def _judge(self, target: Target, clock: StageClock, info: Mapping[str, Any]) -> Outcome:
@@ -135,8 +137,8 @@ def _state(info: Mapping[str, Any]) -> ReplicaState:
     up = info.get("master_link_status") == "up"
     if not up:
         down_s = float(info.get("master_link_down_since_seconds", -1))
-        # -1: it was never up since this server started.
-        return ReplicaState(linked=False, silent_s=None if down_s < 0 else down_s)
+        # -1: it was never up since this server started. Whole seconds are rounded down.
+        return ReplicaState(linked=False, silent_s=None if down_s < 0 else down_s + 1.0)
     silent_s = float(info.get("master_last_io_seconds_ago", 0))
     read, applied = info.get("slave_read_repl_offset"), info.get("slave_repl_offset")
     behind = bool(read is not None and applied is not None and read > applied)
@@ -148,11 +150,6 @@ def _link_words(info: Mapping[str, Any]) -> str:
         return "the replica copies the whole data set from its master"
     since = info.get("master_link_down_since_seconds", -1)
     return "the replica has no link to its master" + (f" since {since} s" if since and int(since) >= 0 else "")
-
-
-def _words(error: ResponseError) -> str:
-    text = str(error)
-    return "refuses commands: its master is gone" if text.startswith("MASTERDOWN") else "command refused"
 
 
 def _database(path: str) -> int:
