@@ -20,7 +20,6 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
 )
 
 from probes.address import Address
@@ -75,10 +74,10 @@ class KafkaProbe(DependencyProbe):
         options = self._options(alive, password, context)
         clock.sent()
         try:
-            leaderless = await self._leaderless(target, clock, options)
-            if leaderless is not None:
-                return leaderless
-            found = await self._backlog(target, clock, options)
+            partitions = await self._topics(target, clock, options)
+            if isinstance(partitions, Outcome):
+                return partitions
+            found = await self._backlog(target, clock, options, partitions)
         except (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError) as error:
             return self._misconfigured(clock, "the user may not ask", f"{error}: allow Describe on topic and group")
         except KafkaConnectionError as error:
@@ -130,9 +129,12 @@ class KafkaProbe(DependencyProbe):
             }
         return found
 
-    async def _leaderless(self, target: Target, clock: StageClock, options: Mapping[str, Any]) -> Outcome | None:
-        """What is wrong with the topics themselves, or None."""
+    async def _topics(
+        self, target: Target, clock: StageClock, options: Mapping[str, Any]
+    ) -> dict[str, list[TopicPartition]] | Outcome:
+        """The partitions of the topics watched, all of them with a leader, or what is wrong with them."""
         admin = AIOKafkaAdminClient(**options)
+        partitions: dict[str, list[TopicPartition]] = {}
         try:
             await admin.start()
             known = set(await admin.list_topics())
@@ -142,16 +144,23 @@ class KafkaProbe(DependencyProbe):
                 if topic not in known:  # asking for it by name could create it
                     return self._missing(target, clock, f"topic {topic!r}", setting)
                 self._saw(target, f"topic {topic!r}")
-                found = (await admin.describe_topics([topic]))[0]
-                without = sorted(p["partition"] for p in found["partitions"] if p["leader"] < 0)
+                found = (await admin.describe_topics([topic]))[0]["partitions"]
+                without = sorted(one["partition"] for one in found if one["leader"] < 0)
                 if without:
                     detail = f"topic {topic!r}, partitions {', '.join(map(str, without[:10]))}"
                     return self._failed(clock, "partitions without a leader", detail=detail)
+                partitions[topic] = sorted(TopicPartition(topic, one["partition"]) for one in found)
         finally:
             await ended(admin.close())
-        return None
+        return partitions
 
-    async def _backlog(self, target: Target, clock: StageClock, options: Mapping[str, Any]) -> Backlog | Outcome:
+    async def _backlog(
+        self,
+        target: Target,
+        clock: StageClock,
+        options: Mapping[str, Any],
+        partitions: Mapping[str, list[TopicPartition]],
+    ) -> Backlog | Outcome:
         if self._group is None and self._dead is None:
             return Backlog(0)
         consumer = AIOKafkaConsumer(
@@ -166,30 +175,28 @@ class KafkaProbe(DependencyProbe):
             await consumer.start()
             found = Backlog(0)
             if self._group is not None and self._topic is not None:
-                waiting = await self._waiting(target, clock, consumer, self._topic)
+                waiting = await self._waiting(target, clock, consumer, partitions[self._topic])
                 if isinstance(waiting, Outcome):
                     return waiting
                 found = waiting
             if self._dead is not None:
-                partitions = await _partitions(consumer, self._dead)
-                found = replace(found, dead=sum((await consumer.end_offsets(partitions)).values()))
+                ends = await consumer.end_offsets(partitions[self._dead])
+                found = replace(found, dead=sum(ends.values()))
             return found
         finally:
             await ended(consumer.stop())
 
     async def _waiting(
-        self, target: Target, clock: StageClock, consumer: AIOKafkaConsumer, topic: str
+        self, target: Target, clock: StageClock, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
     ) -> Backlog | Outcome:
-        partitions = await _partitions(consumer, topic)
         ends = await consumer.end_offsets(partitions)
         begins = await consumer.beginning_offsets(partitions)
         committed = {one: await consumer.committed(one) for one in partitions}
+        named = f"offset of group {self._group!r}"
         if all(offset is None for offset in committed.values()):
-            return self._missing(target, clock, f"offset of group {self._group!r}", "group")
-        self._saw(target, f"offset of group {self._group!r}")
-        next_of = {
-            one: begins[one] if offset is None else max(offset, begins[one]) for one, offset in committed.items()
-        }
+            return self._missing(target, clock, named, "group")
+        self._saw(target, named)
+        next_of = {one: begins[one] if offset is None else max(offset, begins[one]) for one, offset in committed.items()}
         behind = {one: ends[one] - at for one, at in next_of.items() if ends[one] > at}
         if not behind:
             return Backlog(0, 0.0)
@@ -209,13 +216,6 @@ async def _oldest_s(consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition,
             stamps.setdefault(partition, records[0].timestamp)
             consumer.pause(partition)
     return max(0.0, time.time() - min(stamps.values()) / 1000)
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    numbers = consumer.partitions_for_topic(topic)
-    if not numbers:
-        raise UnknownTopicOrPartitionError(topic)
-    return [TopicPartition(topic, number) for number in sorted(numbers)]
 
 
 def _broker(text: str) -> Address:

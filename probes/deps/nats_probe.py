@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import re
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,10 +18,12 @@ from typing import Any, Final
 import nats.errors
 from nats.aio.client import Client
 
+from probes.address import Address
 from probes.clock import StageClock
 from probes.deps.backlog import Backlog, BacklogLimits, DeadLetters
 from probes.deps.base import DependencyProbe, ended, reach
 from probes.deps.login import Login, LoginSettings
+from probes.dial import opened
 from probes.errors import SettingError
 from probes.json_path import BadJsonError, parse
 from probes.outcome import Layer, Outcome
@@ -65,11 +69,15 @@ class NatsProbe(DependencyProbe):
         if self._token is not None:
             token = self._token.read(self._resolve, "token")
             hidden.append(token)
+        context = tls_context(self._tls) if login.secure or self._tls.ca is not None else None
+        if context is not None and not await _offers_tls(login.address, clock):
+            # The client would go on without it, and send the password in the clear.
+            return self._misconfigured(clock, "the server offers no TLS", "switch it on there, or write nats:// without `ca`")
         await reach(login.address, clock)
         told: asyncio.Queue[Exception] = asyncio.Queue()
         client = Client()
         try:
-            await self._connect(client, login, token, told)
+            await self._connect(client, login, token, context, told)
             clock.sent()
             found = await self._backlog(target, clock, client, told)
         except _ApiError as error:
@@ -85,11 +93,17 @@ class NatsProbe(DependencyProbe):
         clock.first_byte()
         return self._judge(target, clock, found)
 
-    async def _connect(self, client: Client, login: Login, token: str | None, told: asyncio.Queue[Exception]) -> None:
+    async def _connect(
+        self,
+        client: Client,
+        login: Login,
+        token: str | None,
+        context: ssl.SSLContext | None,
+        told: asyncio.Queue[Exception],
+    ) -> None:
         async def note(error: Exception) -> None:
             told.put_nowait(error)
 
-        context = tls_context(self._tls) if login.secure or self._tls.ca is not None else None
         await client.connect(
             f"nats://{_host(login)}",
             error_cb=note,
@@ -97,7 +111,6 @@ class NatsProbe(DependencyProbe):
             allow_reconnect=False,
             max_reconnect_attempts=0,
             connect_timeout=int(_FOREVER_S),
-            # A server that wants TLS gets it, verified; one that has none is not spoken to when TLS was asked for.
             tls=context,
             tls_hostname=(self._tls.server_name or login.address.name) if context is not None else None,
             user=login.user,
@@ -233,6 +246,16 @@ async def _api(client: Client, told: asyncio.Queue[Exception], call: str, body: 
     if isinstance(failure, Mapping):
         raise _ApiError(int(failure.get("code", 500)), str(failure.get("description", "")))
     return document
+
+
+async def _offers_tls(address: Address, clock: StageClock) -> bool:
+    """Whether the server's greeting says that it wants TLS."""
+    async with opened(address, clock) as (reader, _):
+        try:
+            line = await reader.readuntil(b"\n")
+        except asyncio.LimitOverrunError:
+            line = await reader.read(4096)  # the addresses of a large cluster come last
+    return bool(re.search(rb'"tls_required"\s*:\s*true', line))
 
 
 def _host(login: Login) -> str:

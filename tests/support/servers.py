@@ -140,6 +140,10 @@ class Process:
         finally:
             os.kill(self.pid, signal.SIGCONT)
 
+    def kill_paused(self) -> None:
+        """SIGKILL, which needs no SIGCONT; `stop` collects it."""
+        os.kill(self.pid, signal.SIGKILL)
+
     def kill(self) -> None:
         """SIGKILL at once."""
         if self._popen is not None:
