@@ -37,6 +37,9 @@ DENIED = re.compile(
 )
 """Error codes that are about who asks."""
 
+_PATIENCE_S = 1.0
+"""Seconds a look waits for credentials. Not the target's: what is late then is an ERROR."""
+
 _CODE = re.compile(r"<Code>([^<]{1,100})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,500})</Message>")
 
@@ -130,13 +133,16 @@ class Aws:
         # attempt to the next one instead of starting another.
         if self._fetching is None:
             self._fetching = asyncio.ensure_future(asyncio.to_thread(self._fetch))
+        done, _ = await asyncio.wait((self._fetching,), timeout=_PATIENCE_S)
+        if not done:
+            raise MisconfiguredError(
+                "AWS credentials are slow to come: their metadata or token service does not answer"
+            )
+        fetching, self._fetching = self._fetching, None
         try:
-            found = await asyncio.shield(self._fetching)
+            found = fetching.result()
         except BotoCoreError as error:
             raise MisconfiguredError(f"AWS credentials cannot be had: {error}") from error
-        finally:
-            if self._fetching.done():
-                self._fetching = None
         hidden += [found.secret_key, *([found.token] if found.token else [])]
         return found
 

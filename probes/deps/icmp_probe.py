@@ -39,13 +39,13 @@ class IcmpProbe(DependencyProbe):
         host = self._host or target.address or _host(target.url)
         loop = asyncio.get_running_loop()
         clock.connecting(named=not is_address(host))
-        family, _, _, _, where = (await loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM))[0]
+        family, _, _, _, where = (await loop.getaddrinfo(host, 0, type=socket.SOCK_DGRAM))[0]
         request, reply, protocol = _ECHO[socket.AddressFamily(family)]
         link, raw = _socket(socket.AddressFamily(family), protocol)
         with link:
             link.setblocking(False)
             clock.connected()
-            await loop.sock_connect(link, where)
+            link.connect(where)  # sends nothing: it only says where to
             mark = secrets.token_bytes(16)
             number = secrets.randbelow(0x10000)
             # The kernel fills the identifier of an unprivileged socket, and the checksum of ICMPv6.

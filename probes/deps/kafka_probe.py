@@ -196,7 +196,9 @@ class KafkaProbe(DependencyProbe):
         if all(offset is None for offset in committed.values()):
             return self._missing(target, clock, named, "group")
         self._saw(target, named)
-        next_of = {one: begins[one] if offset is None else max(offset, begins[one]) for one, offset in committed.items()}
+        next_of = {
+            one: begins[one] if offset is None else max(offset, begins[one]) for one, offset in committed.items()
+        }
         behind = {one: ends[one] - at for one, at in next_of.items() if ends[one] > at}
         if not behind:
             return Backlog(0, 0.0)

@@ -72,7 +72,9 @@ class NatsProbe(DependencyProbe):
         context = tls_context(self._tls) if login.secure or self._tls.ca is not None else None
         if context is not None and not await _offers_tls(login.address, clock):
             # The client would go on without it, and send the password in the clear.
-            return self._misconfigured(clock, "the server offers no TLS", "switch it on there, or write nats:// without `ca`")
+            return self._misconfigured(
+                clock, "the server offers no TLS", "switch it on there, or write nats:// without `ca`"
+            )
         await reach(login.address, clock)
         told: asyncio.Queue[Exception] = asyncio.Queue()
         client = Client()

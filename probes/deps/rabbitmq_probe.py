@@ -77,7 +77,7 @@ class RabbitProbe(DependencyProbe):
             if not answer.ok:
                 return self._refused(target, clock, answer, f"queue {self._queue!r}", "queue")
             self._saw(target, f"queue {self._queue!r}")
-            document = answer.json()
+            document = _queue(answer)
             oldest_s, at_least = self._oldest(target, document)
             found = Backlog(int(document.get("messages", 0)), oldest_s, at_least)
             consumers = document.get("consumers")
@@ -86,7 +86,7 @@ class RabbitProbe(DependencyProbe):
             if not answer.ok:
                 return self._refused(target, clock, answer, f"queue {self._dead!r}", "dead_letters")
             self._saw(target, f"queue {self._dead!r}")
-            found = Backlog(found.depth, found.oldest_s, found.at_least, int(answer.json().get("messages", 0)))
+            found = Backlog(found.depth, found.oldest_s, found.at_least, int(_queue(answer).get("messages", 0)))
         return self._judge(target, clock, found, consumers, alarms)
 
     def _judge(
@@ -146,6 +146,12 @@ class RabbitProbe(DependencyProbe):
             self._still[target.name] = _Still(taken, now)
             return None, False
         return now - still.since, True
+
+
+def _queue(answer: Answer) -> Mapping[str, Any]:
+    """The queue's columns. The API answers with an empty list while it has no figures of a new queue."""
+    document = answer.json()
+    return document if isinstance(document, Mapping) else {}
 
 
 def _basic(login: Login, hidden: list[str]) -> dict[str, str]:

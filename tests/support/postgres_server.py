@@ -15,7 +15,7 @@ from tests.support.servers import Process, free_port, home_of, plain_user, requi
 
 __all__ = ["PASSWORD", "Postgres", "postgres_home", "programs"]
 
-PASSWORD = "of-the-tests"  # noqa: S105 - of a server that lives as long as the test
+PASSWORD = "of-the-tests"
 
 CONFIG = """
 listen_addresses = '127.0.0.1'
@@ -74,6 +74,7 @@ class Postgres:
         uid = None if self._user is None else pwd.getpwnam(self._user).pw_uid
         done = subprocess.run(
             [str(self._bin / program), *map(str, words)],
+            check=False,
             capture_output=True,
             text=True,
             user=uid,
@@ -102,7 +103,9 @@ class Postgres:
         self.directory.mkdir()
         self._own(self.directory)
         source = f"host=127.0.0.1 port={primary.port} user=boss"
-        self._run("pg_basebackup", "-D", self.directory / "data", "-d", source, "-R", "-c", "fast", "-X", "stream", "-N")
+        self._run(
+            "pg_basebackup", "-D", self.directory / "data", "-d", source, "-R", "-c", "fast", "-X", "stream", "-N"
+        )
 
     def dsn(self, user: str = "boss", password: str = PASSWORD, database: str = "postgres") -> str:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
@@ -123,7 +126,20 @@ class Postgres:
         """Carry out; what comes back, unaligned. AssertionError with the server's words when it refuses."""
         words = [w for one in (text, *more) for w in ("-c", one)]
         done = subprocess.run(
-            [str(self._bin / "psql"), "-XAtq", "-h", "127.0.0.1", "-p", str(self.port), "-U", "boss", "-d", "postgres", *words],
+            [
+                str(self._bin / "psql"),
+                "-XAtq",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(self.port),
+                "-U",
+                "boss",
+                "-d",
+                "postgres",
+                *words,
+            ],
+            check=False,
             capture_output=True,
             text=True,
             env={**os.environ, "PGPASSWORD": PASSWORD, "PGCONNECT_TIMEOUT": "5"},

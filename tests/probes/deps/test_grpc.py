@@ -44,7 +44,9 @@ async def start() -> AsyncIterator[Callable[..., Any]]:
         if servicer is not None:
             add_HealthServicer_to_server(servicer, server)
         address = "127.0.0.1:0"
-        port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
+        port = (
+            server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
+        )
         await server.start()
         return Server(server, port, servicer)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -16,8 +14,8 @@ from tests.support.servers import free_port
 
 
 @pytest.fixture(scope="module")
-def kafka() -> Iterator[Kafka]:
-    yield Kafka()
+def kafka() -> Kafka:
+    return Kafka()
 
 
 async def commit(kafka: Kafka, topic: str, group: str, offset: int, partition: int = 0) -> None:

@@ -72,7 +72,9 @@ async def test_a_stream_that_nobody_works_off(look: Look, server: NatsServer, cl
 async def test_what_a_consumer_has_not_done_yet(look: Look, server: NatsServer, client: Client) -> None:
     jetstream = client.jetstream()
     await jetstream.add_stream(StreamConfig(name="log", subjects=["log.*"]))
-    await jetstream.add_consumer("log", ConsumerConfig(durable_name="writer", ack_policy="explicit", filter_subject="log.b"))
+    await jetstream.add_consumer(
+        "log", ConsumerConfig(durable_name="writer", ack_policy="explicit", filter_subject="log.b")
+    )
     for subject in ("log.a", "log.b", "log.a", "log.b"):
         await jetstream.publish(subject, b"x")
     settings = {"stream": "log", "consumer": "writer", "max_age": 60.0}
@@ -102,7 +104,9 @@ async def test_dead_letters_that_grow(look: Look, server: NatsServer, client: Cl
     assert (await look("nats-jetstream", server.url, settings)).status is Status.PASS
 
 
-async def test_what_never_was_blames_nobody_and_what_is_gone_fails(look: Look, server: NatsServer, client: Client) -> None:
+async def test_what_never_was_blames_nobody_and_what_is_gone_fails(
+    look: Look, server: NatsServer, client: Client
+) -> None:
     jetstream = client.jetstream()
     settings = {"stream": "later", "consumer": "one"}
     outcome = await look("nats-jetstream", server.url, settings)
@@ -146,9 +150,7 @@ async def test_rights(look: Look, tmp_path: Path) -> None:
             (None, "none", Status.ERROR, "credentials refused"),
         ):
             settings = {"user": user, "password": ("ref", word)} if user else {}
-            outcome = await look(
-                "nats-jetstream", server.url, settings, resolve=lambda ref: str(ref[1]), within_s=3
-            )
+            outcome = await look("nats-jetstream", server.url, settings, resolve=lambda ref: str(ref[1]), within_s=3)
             assert outcome.status is status, (user, word, outcome)
             assert needle in (outcome.reason or "")
             assert word not in f"{outcome.reason} {outcome.detail}"

@@ -102,7 +102,9 @@ async def test_tls_is_wanted_unless_told_otherwise(look: Look, primary: Postgres
     assert (outcome.status, outcome.reason) == (Status.FAIL, "connection refused")
 
 
-@pytest.mark.parametrize("dsn", ["hide-me", "mysql://u:hide-me@h", "postgresql://u:hide-me@h:x", "host=h,g user=u password=hide-me"])
+@pytest.mark.parametrize(
+    "dsn", ["hide-me", "mysql://u:hide-me@h", "postgresql://u:hide-me@h:x", "host=h,g user=u password=hide-me"]
+)
 async def test_a_dsn_that_cannot_be_read_is_not_repeated(look: Look, dsn: str) -> None:
     outcome = await ask(look, dsn)
     assert outcome.status is Status.ERROR, outcome
@@ -124,7 +126,9 @@ async def test_nobody_there_and_nobody_answering(look: Look, primary: Postgres) 
 
 
 async def test_all_connections_are_taken(look: Look, home: Path) -> None:
-    with Postgres(home / "full", extra="max_connections = 1\nsuperuser_reserved_connections = 0\nmax_wal_senders = 0") as server:
+    with Postgres(
+        home / "full", extra="max_connections = 1\nsuperuser_reserved_connections = 0\nmax_wal_senders = 0"
+    ) as server:
         server.sql("CREATE USER app PASSWORD 'app-word'", "ALTER ROLE app CONNECTION LIMIT 0")
         outcome = await ask(look, server.dsn("app", "app-word"))
         assert (outcome.status, outcome.reason) == (Status.SATURATED, "no connection is free"), outcome
@@ -140,7 +144,9 @@ async def test_lag_of_a_standby(look: Look, primary: Postgres, standby: Postgres
     await until(lambda: standby.sql("SELECT count(*) FROM pg_class WHERE relname = 'lagged'") == "1", 10)
     await until(lambda: standby.sql("SELECT status FROM pg_stat_wal_receiver") == "streaming", 10)
     # Idle: the last transaction gets older, and nothing is missing.
-    await until(lambda: float(standby.sql("SELECT extract(epoch FROM now() - pg_last_xact_replay_timestamp())")) > 1.0, 10)
+    await until(
+        lambda: float(standby.sql("SELECT extract(epoch FROM now() - pg_last_xact_replay_timestamp())")) > 1.0, 10
+    )
     outcome = await lag()
     assert outcome.readings == {"lag_s": 0.0, "replication_link": 1.0}
 
@@ -184,7 +190,9 @@ async def test_the_primary_dies(look: Look, home: Path) -> None:
         await until(lambda: standby.sql("SELECT status FROM pg_stat_wal_receiver") == "streaming", 10)
         assert (await ask(look, standby.dsn())).readings["lag_s"] == 0
         primary.process.kill()
-        await until(lambda: standby.sql("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "0", 15)
+        await until(
+            lambda: standby.sql("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "0", 15
+        )
         outcome = await ask(look, standby.dsn())
         assert (outcome.status, outcome.readings["replication_link"]) == (Status.PASS, 0.0)
         assert 0 < outcome.readings["lag_s"] < 30

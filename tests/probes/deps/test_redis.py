@@ -46,7 +46,11 @@ async def test_nobody_there_and_nobody_answering(look: Look, master: RedisServer
 
 
 async def test_logins(look: Look, tmp_path: Path) -> None:
-    users = "user default on >s3cret-word ~* +@all", "user narrow on >narrow-word ~* +ping", "user nothing on >nothing-word"
+    users = (
+        "user default on >s3cret-word ~* +@all",
+        "user narrow on >narrow-word ~* +ping",
+        "user nothing on >nothing-word",
+    )
     acl = tmp_path / "users.acl"
     acl.write_text("\n".join(users))
     with RedisServer(tmp_path / "r", "--aclfile", str(acl)) as server:
@@ -108,23 +112,23 @@ async def test_loading_its_data_set_is_no_answer(look: Look, tmp_path: Path) -> 
         assert not outcome.transport
 
 
-async def test_a_replica_that_follows_and_one_whose_link_broke(look: Look, tmp_path: Path, master: RedisServer) -> None:
-    with RedisServer(tmp_path / "m") as primary:
-        with RedisServer(tmp_path / "r", "--replicaof", "127.0.0.1", str(primary.port)) as replica:
-            await until(lambda: "master_link_status:up" in replica.command("INFO", "replication"), 10)
-            outcome = await look("redis", replica.url)
-            assert (outcome.status, outcome.readings["lag_s"]) == (Status.PASS, 0), outcome
-            assert outcome.readings["replication_link"] == 1
-            primary.process.kill()
-            await until(lambda: "master_link_status:down" in replica.command("INFO", "replication"), 10)
-            outcome = await look("redis", replica.url)
-            assert outcome.status is Status.PASS  # replication never fails a look
-            assert outcome.readings["replication_link"] == 0
-            assert 0 < outcome.readings["lag_s"] < 30
-            assert "no link" in (outcome.detail or "")
-            replica.command("CONFIG", "SET", "replica-serve-stale-data", "no")
-            outcome = await look("redis", replica.url)
-            assert (outcome.status, outcome.reason) == (Status.FAIL, "refuses commands: its master is gone"), outcome
+async def test_a_replica_that_follows_and_one_whose_link_broke(look: Look, tmp_path: Path) -> None:
+    primary = RedisServer(tmp_path / "m")
+    with primary, RedisServer(tmp_path / "r", "--replicaof", "127.0.0.1", str(primary.port)) as replica:
+        await until(lambda: "master_link_status:up" in replica.command("INFO", "replication"), 10)
+        outcome = await look("redis", replica.url)
+        assert (outcome.status, outcome.readings["lag_s"]) == (Status.PASS, 0), outcome
+        assert outcome.readings["replication_link"] == 1
+        primary.process.kill()
+        await until(lambda: "master_link_status:down" in replica.command("INFO", "replication"), 10)
+        outcome = await look("redis", replica.url)
+        assert outcome.status is Status.PASS  # replication never fails a look
+        assert outcome.readings["replication_link"] == 0
+        assert 0 < outcome.readings["lag_s"] < 30
+        assert "no link" in (outcome.detail or "")
+        replica.command("CONFIG", "SET", "replica-serve-stale-data", "no")
+        outcome = await look("redis", replica.url)
+        assert (outcome.status, outcome.reason) == (Status.FAIL, "refuses commands: its master is gone"), outcome
 
 
 async def test_tls_is_verified(look: Look, tmp_path: Path) -> None:
