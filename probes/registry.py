@@ -62,6 +62,8 @@ def make(kind: str, layer: str, settings: Mapping[str, Any], resolve: Resolve) -
     for setting in known.settings:
         if setting.required and settings.get(setting.name) is None:
             raise SettingError(f"{setting.name}: {kind} needs it: {setting.help}")
+    for name, other in known.lacking(settings):
+        raise SettingError(f"{name}: needs `{other}` beside it")
     try:
         module = importlib.import_module(_MODULES[kind])
     except ModuleNotFoundError as error:

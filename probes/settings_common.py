@@ -9,7 +9,7 @@ __all__ = ["COMMON_HTTP", "COMMON_TLS"]
 COMMON_TLS = (
     Setting("ca", "path", "file of the authorities to trust, instead of this host's"),
     Setting("cert", "path", "file of a client certificate"),
-    Setting("key", "path", "file of the client certificate's key"),
+    Setting("key", "path", "file of the client certificate's key", needs=("cert",)),
     Setting("server_name", "string", "name to ask for and verify in TLS, instead of the URL's host"),
 )
 

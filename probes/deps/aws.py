@@ -12,16 +12,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.auth import S3SigV4Auth, SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials, ReadOnlyCredentials
-from botocore.exceptions import BotoCoreError
-from botocore.session import Session
+from botocore.auth import S3SigV4Auth, SigV4Auth  # type: ignore[import-untyped]  # comes without types
+from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]  # comes without types
+from botocore.credentials import Credentials, ReadOnlyCredentials  # type: ignore[import-untyped]  # comes without types
+from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # comes without types
+from botocore.session import Session  # type: ignore[import-untyped]  # comes without types
 from yarl import URL
 
 from probes.clock import StageClock
 from probes.deps.web import Answer, Web, based
-from probes.errors import MisconfiguredError, SettingError
+from probes.errors import MisconfiguredError
 from probes.http_client import Request
 from probes.http_status import shown
 from probes.json_path import BadJsonError, parse
@@ -56,8 +56,6 @@ class Aws:
         self._access_key = text(settings, "access_key")
         secret = settings.get("secret_key")
         self._secret_key = None if secret is None else Text(secret)
-        if (self._access_key is None) != (secret is None):
-            raise SettingError("secret_key: `access_key` and `secret_key` go together")
         self._resolve = resolve
         self._web = Web(TlsSettings(text(settings, "ca")))
         self._session: Session | None = None

@@ -13,27 +13,34 @@ _PORT = Setting("port", "int", "port to connect to, instead of the URL's")
 _USER = Setting("user", "string", "user to log in as")
 _PASSWORD = Setting("password", "secret", "password, by reference")
 _SLOW = Setting("slow", "duration", "an answer that takes longer is SLOW")
-_MAX_DEPTH = Setting("max_depth", "int", "more messages waiting than this are SATURATED")
-_MAX_AGE = Setting("max_age", "duration", "a message that waits longer than this fails the look")
 _DEAD = Setting("dead_letters", "string", "where dead letters go; that they grow fails the look")
 _DEAD_FOR = Setting("dead_letters_for", "duration", "how long growth of the dead letters counts", 600.0)
-_BACKLOG = (_MAX_DEPTH, _MAX_AGE, _DEAD, _DEAD_FOR)
 _AWS = (
     Setting("region", "string", "AWS region; default the environment's"),
     Setting("profile", "string", "AWS profile; default the environment's, or the role of the machine"),
-    Setting("access_key", "string", "access key id, instead of a profile or role"),
-    Setting("secret_key", "secret", "its secret, by reference"),
+    Setting("access_key", "string", "access key id, instead of a profile or role", needs=("secret_key",)),
+    Setting("secret_key", "secret", "its secret, by reference", needs=("access_key",)),
     Setting("endpoint_url", "url", "another address of the service"),
     Setting("ca", "path", "file of the authorities to trust, instead of this host's"),
 )
 
 
-def _url(form: str) -> Setting:
-    return Setting("url", "string", f"where to look, as {form}, instead of the endpoint's URL")
+def _url(*schemes: str) -> Setting:
+    forms = " or ".join(f"{scheme}://HOST:PORT" for scheme in schemes)
+    return Setting("url", "url", f"where to look, as {forms}, instead of the endpoint's URL", choices=schemes)
 
 
-def _login(form: str) -> tuple[Setting, ...]:
-    return (_url(form), _DSN, _HOST, _PORT, _USER, _PASSWORD, _SLOW, *COMMON_TLS)
+def _login(*schemes: str) -> tuple[Setting, ...]:
+    return (_url(*schemes), _DSN, _HOST, _PORT, _USER, _PASSWORD, _SLOW, *COMMON_TLS)
+
+
+def _backlog(*needs: str) -> tuple[Setting, ...]:
+    return (
+        Setting("max_depth", "int", "more messages waiting than this are SATURATED", needs=needs),
+        Setting("max_age", "duration", "a message that waits longer than this fails the look", needs=needs),
+        _DEAD,
+        _DEAD_FOR,
+    )
 
 
 def _vector(name: str, text: str, path: str) -> Kind:
@@ -44,7 +51,7 @@ _GRPC = Kind(
     "grpc",
     "The health service of gRPC (grpc.health.v1); a server without it is an ERROR",
     (
-        _url("grpc://HOST:PORT or grpcs://HOST:PORT"),
+        _url("grpc", "grpcs"),
         _HOST,
         _PORT,
         Setting("service", "string", "service name to ask for; without it the server as a whole", ""),
@@ -59,7 +66,7 @@ _GRPC = Kind(
 _REDIS = Kind(
     "redis",
     "PING, loading state and replica link; replication lag is a reading and never fails",
-    _login("redis://HOST:PORT/DB or rediss://HOST:PORT/DB"),
+    _login("redis", "rediss"),
     extra="redis",
     modules=("redis",),
 )
@@ -68,7 +75,7 @@ _POSTGRES = Kind(
     "postgres",
     "A query; replication lag is a reading and never fails. TLS is verified unless `dsn` has an sslmode",
     (
-        *_login("postgresql://HOST:PORT/DATABASE"),
+        *_login("postgresql"),
         Setting("query", "string", "query that must succeed", "SELECT 1"),
     ),
     extra="postgres",
@@ -79,10 +86,10 @@ _RABBITMQ = Kind(
     "rabbitmq",
     "Alarms of the broker, depth and age of a queue, dead letters, by the management plugin's API",
     (
-        *_login("http://HOST:15672 or https://HOST:PORT"),
+        *_login("http", "https"),
         Setting("vhost", "string", "virtual host", "/"),
         Setting("queue", "string", "queue to watch"),
-        *_BACKLOG,
+        *_backlog("queue"),
     ),
 )
 
@@ -90,11 +97,16 @@ _NATS = Kind(
     "nats-jetstream",
     "A stream, what waits for a consumer and for how long, dead letters",
     (
-        *_login("nats://HOST:PORT or tls://HOST:PORT"),
+        *_login("nats", "tls"),
         Setting("token", "secret", "token, by reference"),
         Setting("stream", "string", "stream to watch"),
-        Setting("consumer", "string", "consumer of it to watch; without it everything in the stream waits"),
-        *_BACKLOG,
+        Setting(
+            "consumer",
+            "string",
+            "consumer of it to watch; without it everything in the stream waits",
+            needs=("stream",),
+        ),
+        *_backlog("stream"),
     ),
     extra="nats",
     modules=("nats",),
@@ -106,7 +118,7 @@ _KAFKA = Kind(
     (
         Setting("brokers", "strings", "HOST:PORT of some brokers; the first that answers is asked"),
         Setting("topic", "string", "topic to watch"),
-        Setting("group", "string", "consumer group to watch; it is read and never joined"),
+        Setting("group", "string", "consumer group to watch; it is read and never joined", needs=("topic",)),
         Setting("tls", "bool", "use TLS; default when `ca` is given"),
         Setting(
             "sasl",
@@ -118,7 +130,7 @@ _KAFKA = Kind(
         _USER,
         _PASSWORD,
         _SLOW,
-        *_BACKLOG,
+        *_backlog("topic", "group"),
         *COMMON_TLS,
     ),
     extra="kafka",
@@ -129,11 +141,11 @@ _SQS = Kind(
     "sqs",
     "Depth of a queue, dead letters, and from CloudWatch the age of the oldest message",
     (
-        Setting("url", "string", "the queue's URL, instead of `queue`"),
+        Setting("url", "url", "the queue's URL, instead of `queue`", choices=("http", "https")),
         Setting("queue", "string", "queue name or URL"),
         Setting("cloudwatch_url", "url", "another address of CloudWatch, which has the age"),
         _SLOW,
-        *_BACKLOG,
+        *_backlog(),
         *_AWS,
     ),
     extra="aws",
@@ -146,8 +158,8 @@ _S3 = Kind(
     (
         Setting("bucket", "string", "bucket", required=True),
         Setting("object", "string", "key of an object to read"),
-        Setting("prefix", "string", "prefix whose newest object must be recent enough"),
-        Setting("max_age", "duration", "how old the newest object under `prefix` may be"),
+        Setting("prefix", "string", "prefix whose newest object must be recent enough", needs=("max_age",)),
+        Setting("max_age", "duration", "how old the newest object under `prefix` may be", needs=("prefix",)),
         _SLOW,
         *_AWS,
     ),

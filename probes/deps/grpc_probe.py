@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import grpc
-import grpc.aio
+import grpc  # type: ignore[import-untyped]  # comes without types
+import grpc.aio  # type: ignore[import-untyped]  # comes without types
 
 from probes.address import Address
 from probes.clock import StageClock

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import (
+from aiokafka import AIOKafkaConsumer, TopicPartition  # type: ignore[import-untyped]  # comes without types
+from aiokafka.admin import AIOKafkaAdminClient  # type: ignore[import-untyped]  # comes without types
+from aiokafka.errors import (  # type: ignore[import-untyped]  # comes without types
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     KafkaConnectionError,
@@ -57,10 +57,6 @@ class KafkaProbe(DependencyProbe):
         self._topic, self._group = text(settings, "topic"), text(settings, "group")
         self._dead = text(settings, "dead_letters")
         self._limits = BacklogLimits.of(settings)
-        if (self._limits.max_depth or self._limits.max_age_s) and not (self._topic and self._group):
-            raise SettingError("group: `max_depth` and `max_age` need the `topic` and `group` they are about")
-        if self._group and not self._topic:
-            raise SettingError("topic: `group` needs the topic that it reads")
         self._letters = DeadLetters(number(settings, "dead_letters_for", 600.0) or 600.0)
 
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:

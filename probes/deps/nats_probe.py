@@ -24,7 +24,6 @@ from probes.deps.backlog import Backlog, BacklogLimits, DeadLetters
 from probes.deps.base import DependencyProbe, ended, reach
 from probes.deps.login import Login, LoginSettings
 from probes.dial import opened
-from probes.errors import SettingError
 from probes.json_path import BadJsonError, parse
 from probes.outcome import Layer, Outcome
 from probes.settings import Resolve, Text, number, text, tls_of
@@ -59,8 +58,6 @@ class NatsProbe(DependencyProbe):
         self._stream, self._consumer = text(settings, "stream"), text(settings, "consumer")
         self._dead = text(settings, "dead_letters")
         self._limits = BacklogLimits.of(settings)
-        if self._stream is None and (self._consumer or self._limits.max_depth or self._limits.max_age_s):
-            raise SettingError("stream: `consumer`, `max_depth` and `max_age` need the stream they are about")
         self._letters = DeadLetters(number(settings, "dead_letters_for", 600.0) or 600.0)
 
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:

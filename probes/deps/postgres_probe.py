@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final, TypeVar
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]  # comes without types
 
 from probes.address import Address
 from probes.clock import StageClock

@@ -21,7 +21,6 @@ from probes.deps.backlog import Backlog, BacklogLimits, DeadLetters
 from probes.deps.base import DependencyProbe
 from probes.deps.login import Login, LoginSettings
 from probes.deps.web import Answer, Web, origin
-from probes.errors import SettingError
 from probes.guard import outcome_of
 from probes.http_client import Request
 from probes.http_status import shown, status_fault
@@ -54,8 +53,6 @@ class RabbitProbe(DependencyProbe):
         self._queue = text(settings, "queue")
         self._dead = text(settings, "dead_letters")
         self._limits = BacklogLimits.of(settings)
-        if self._queue is None and (self._limits.max_depth or self._limits.max_age_s):
-            raise SettingError("queue: `max_depth` and `max_age` need the queue they are about")
         self._letters = DeadLetters(number(settings, "dead_letters_for", 600.0) or 600.0)
         self._still: dict[str, _Still] = {}
 

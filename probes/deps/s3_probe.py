@@ -44,8 +44,6 @@ class S3Probe(DependencyProbe):
         self._max_age_s = number(settings, "max_age")
         if self._object is None and self._prefix is None:
             raise SettingError("object: write the key of an object to read, or `prefix` and `max_age`, or both")
-        if (self._prefix is None) != (self._max_age_s is None):
-            raise SettingError("max_age: `prefix` and `max_age` go together: how old may the newest object under it be")
         self._aws = Aws(settings, resolve)
 
     async def close(self) -> None:

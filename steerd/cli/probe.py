@@ -27,6 +27,7 @@ from probes.units import duration_s
 from steerd.cli.durations import DURATION
 from steerd.cli.errors import BadInput
 from steerd.cli.options import print_json
+from steerd.cli.probe_alone import of_dependency, of_kind
 from steerd.cli.views.paint import console, grid, health, show
 from steerd.config import ConfigError, load
 from steerd.config.secrets import resolve
@@ -63,6 +64,7 @@ class _Done:
 @click.option("--config", "config", metavar="FILE", envvar="STEERD_CONFIG", help="The config that has ENDPOINT.")
 @click.option("--url", metavar="URL", help="Look at this URL instead of a configured endpoint.")
 @click.option("--stack", metavar="STACK", help="What serves --url: see `steerd stacks`.  [default: http]")
+@click.option("--kind", metavar="KIND", help="One kind of look only, such as redis or postgres, instead of a stack's.")
 @click.option("--model", metavar="ID", help="The model id that --url should serve.")
 @click.option("--for", "for_s", type=DURATION, metavar="DURATION", help="Keep looking for this long.")
 @click.option(
@@ -75,12 +77,13 @@ def command(
     config: str | None,
     url: str | None,
     stack: str | None,
+    kind: str | None,
     model: str | None,
     for_s: float | None,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Run the checks of ENDPOINT once from here, with stages and reasons.
+    """Run the checks of ENDPOINT (or of a dependency) once from here, with stages and reasons.
 
     \b
     Exit codes: 0 healthy, saturated or degraded; 1 unhealthy; 2 bad input, or nothing could
@@ -93,14 +96,23 @@ def command(
       steerd probe --url https://api.example --stack openai --model m \\
         --set checks.readiness.api_key=env:KEY --set checks.user_path.api_key=env:KEY
       steerd probe chat-euw1a-1 --config steerd.yaml --for 20s --set checks.user_path.ttft=1s --json
+      steerd probe vectors@eu-west-1 --config steerd.yaml
+      steerd probe --kind redis --url redis://10.0.1.5:6379 --set checks.redis.password=env:REDIS_PASSWORD
+      steerd probe --kind postgres --set checks.postgres.dsn=env:VECTORS_DSN --json
     """
-    if (endpoint is None) == (url is None):
+    if (endpoint is None) == (url is None and kind is None):
         raise BadInput("Name an ENDPOINT of a config, or give --url; not both.")
+    if kind is not None and stack is not None:
+        raise BadInput("Give --kind for one look, or --stack for all of a stack's; not both.")
+    left_out: list[str]
     if endpoint is not None:
         if config is None:
             raise BadInput("Which config has the endpoint? Give --config FILE, or set STEERD_CONFIG.")
         jobs, left_out = _configured(config, endpoint)
         name = endpoint
+    elif kind is not None:
+        jobs, left_out = [_Job(*of_kind(kind, url, model))], []
+        name = url or kind
     else:
         assert url is not None
         jobs, left_out = _bare(url, stack or "http", model)
@@ -113,6 +125,10 @@ def command(
     with _waiting(name, for_s):
         done = asyncio.run(_look(jobs, for_s))
     verdict = verdict_of([one.outcome for one in done])
+    if verdict is Verdict.DEGRADED and all(one.outcome.layer is ProbeLayer.DEPENDENCY for one in done):
+        # Looked at by itself, a dependency that fails is down; only what rests on it is degraded.
+        bad = any(one.outcome.status is Status.FAIL for one in done)
+        verdict = Verdict.UNHEALTHY if bad else verdict
     if as_json:
         print_json(_facts(name, verdict, done))
     else:
@@ -153,8 +169,14 @@ def _configured(file: str, name: str) -> tuple[list[_Job], list[str]]:
         for endpoint in service.endpoints:
             if endpoint.name == name:
                 return _of_endpoint(fleet, service, endpoint)
+    alone = [_Job(*one) for one in of_dependency(fleet, name)]
+    if alone:
+        built = [job for job in alone if KINDS[job.check.kind].built]
+        return built, [job.check.name for job in alone if job not in built]
     known = ", ".join(sorted(e.name for s in fleet.services for e in s.endpoints)[:20]) or "none"
-    raise BadInput(f"{file} has no endpoint {name!r}; its endpoints are: {known}")
+    others = ", ".join(sorted(d.name for d in fleet.dependencies)[:20])
+    more = f"; its dependencies are: {others}" if others else ""
+    raise BadInput(f"{file} has no endpoint {name!r}; its endpoints are: {known}{more}")
 
 
 def _of_endpoint(fleet: Fleet, service: Service, endpoint: Endpoint) -> tuple[list[_Job], list[str]]:
@@ -239,7 +261,7 @@ def _with(check: Check, key: str, value: str) -> Check:
 
 
 def _read(setting: Setting, value: str) -> Any:
-    if setting.choices and value not in setting.choices:
+    if setting.choices and setting.type != "url" and value not in setting.choices:
         raise ValueError(f"{value!r} is none of {', '.join(setting.choices)}")
     match setting.type:
         case "duration":
@@ -324,10 +346,17 @@ def _facts(name: str, verdict: Verdict, done: Sequence[_Done]) -> Mapping[str, A
                 "reason": one.outcome.reason,
                 "duration_s": round(one.outcome.duration_s, 6),
                 "stages": _stages(one.outcome),
+                **_readings(one.outcome),
             }
             for one in done
         ],
     }
+
+
+def _readings(outcome: Outcome) -> dict[str, dict[str, float]]:
+    """What a dependency measured: lag, depth, age. Other layers' readings are for the engine."""
+    shown = outcome.readings and outcome.layer is ProbeLayer.DEPENDENCY
+    return {"readings": dict(outcome.readings)} if shown else {}
 
 
 def _stages(outcome: Outcome) -> dict[str, float]:
@@ -355,6 +384,9 @@ def _notes(one: _Done) -> Iterator[RenderableType]:
     if outcome.detail is not None:
         lead = "" if outcome.reason is not None else f"{one.check.name}: "
         yield Padding(Text(lead + outcome.detail, style="dim"), (0, 0, 0, 2))
+    if _readings(outcome):
+        values = "  ".join(f"{name} {value:g}" for name, value in sorted(outcome.readings.items()))
+        yield Text.assemble((f"{one.check.name}: ", "bold"), values, style="dim")
     if one.looks > 1:
         yield Text(f"{one.check.name}: {one.looks} looks, {one.bad} of them did not pass", style="dim")
 

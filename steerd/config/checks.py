@@ -213,6 +213,8 @@ def _check_settings(
             problems.add(mark, f"`{setting.name}` is missing in a check of kind {kind!r}: {setting.help}")
     if section is None:
         return
+    for name, other in PROBE_KINDS[kind].lacking(settings):
+        problems.add(section.mark(name), f"`{name}` needs `{other}` beside it")
     if "pattern" in section:
         _pattern(section.get("pattern"), section.mark("pattern"), problems)
     prompts = section.get("prompts")

@@ -111,6 +111,8 @@ def open_kind(kind: KindLike) -> bool:
 
 def setting_spec(setting: SettingLike) -> Spec:
     """The spec of one setting."""
+    if setting.type == "url":
+        return Url(setting.choices or URL_SCHEMES)
     if setting.choices:
         return Choice(setting.choices)
     match setting.type:
@@ -124,8 +126,6 @@ def setting_spec(setting: SettingLike) -> Spec:
             return Duration(zero=True)
         case "fraction":
             return Fraction()
-        case "url":
-            return Url(URL_SCHEMES)
         case "secret":
             return SecretRef()
         case "strings":

@@ -13,13 +13,18 @@ from probes.stacks import StackCheck
 from probes.units import duration_s
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILT = {"http", "tcp", "tls", "dns", "openai-chat"}
-PLANNED = {
+BUILT = {
+    *("http", "tcp", "tls", "dns", "openai-chat"),
     *("grpc", "redis", "postgres", "rabbitmq", "nats-jetstream", "kafka", "sqs", "qdrant", "milvus", "weaviate", "s3"),
-    *("dcgm", "prometheus", "openai-completions", "openai-embeddings", "kserve-infer", "script", "progress"),
-    *("exec", "icmp"),
+    *("dcgm", "prometheus", "icmp"),
 }
-REQUIRED = {"dns": {"name": "a.test"}}
+PLANNED = {"openai-completions", "openai-embeddings", "kserve-infer", "script", "progress", "exec"}
+REQUIRED = {
+    "dns": {"name": "a.test"},
+    "sqs": {"queue": "jobs"},
+    "s3": {"bucket": "models", "object": "canary"},
+    "prometheus": {"query": "up"},
+}
 
 
 def test_every_kind_of_the_design_is_known() -> None:

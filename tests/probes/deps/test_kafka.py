@@ -115,7 +115,7 @@ async def test_nobody_answers_and_somebody_hangs_up(look: Look, serve) -> None: 
     [
         ({"brokers": ["kafka-1"]}, "HOST:PORT"),
         ({"brokers": ["https://kafka-1:9092"]}, "HOST:PORT"),
-        ({"brokers": ["k:1"], "max_depth": 3}, "group"),
+        ({"brokers": ["k:1"], "topic": "t", "max_depth": 3}, "group"),
         ({"brokers": ["k:1"], "group": "g"}, "topic"),
     ],
 )
