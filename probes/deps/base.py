@@ -11,6 +11,7 @@ import asyncio
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
@@ -24,10 +25,18 @@ from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, number
 from probes.target import Target
 
-__all__ = ["CLOSE_S", "DependencyProbe", "ended", "reach"]
+__all__ = ["CLOSE_S", "DependencyProbe", "ended", "reach", "remaining_s"]
 
 CLOSE_S: Final = 0.1
 """Seconds a client may take for its farewell: a peer that hangs must not hold the look (see `probes.probe.GRACE_S`)."""
+
+
+_DEADLINE: ContextVar[float] = ContextVar("probes_dependency_deadline")
+
+
+def remaining_s() -> float:
+    """Seconds until the deadline of the look that runs in this task, for servers that can be told."""
+    return max(0.0, _DEADLINE.get() - asyncio.get_running_loop().time())
 
 
 class DependencyProbe(ABC):
@@ -45,6 +54,7 @@ class DependencyProbe(ABC):
     async def look(self, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:  # noqa: ARG002 - always fresh
         """Look once. See `probes.probe.Probe`."""
         clock, hidden, told = StageClock(), list[str](), list[Outcome]()
+        _DEADLINE.set(deadline)  # a look is a task of its own: see `look_safely`
 
         async def ask() -> Outcome:
             try:

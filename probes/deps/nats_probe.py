@@ -67,12 +67,12 @@ class NatsProbe(DependencyProbe):
             token = self._token.read(self._resolve, "token")
             hidden.append(token)
         context = tls_context(self._tls) if login.secure or self._tls.ca is not None else None
-        if context is not None and not await _offers_tls(login.address, clock):
+        if context is None:
+            await reach(login.address, clock)
+        elif not await _offers_tls(login.address, clock):
             # The client would go on without it, and send the password in the clear.
-            return self._misconfigured(
-                clock, "the server offers no TLS", "switch it on there, or write nats:// without `ca`"
-            )
-        await reach(login.address, clock)
+            advice = "switch it on there, or write nats:// without `ca`"
+            return self._misconfigured(clock, "the server offers no TLS", advice)
         told: asyncio.Queue[Exception] = asyncio.Queue()
         client = Client()
         try:
@@ -108,7 +108,8 @@ class NatsProbe(DependencyProbe):
             error_cb=note,
             name="steerd-probe",
             allow_reconnect=False,
-            max_reconnect_attempts=0,
+            max_reconnect_attempts=1,  # 0 would be without end
+            reconnect_time_wait=0,
             connect_timeout=int(_FOREVER_S),
             tls=context,
             tls_hostname=(self._tls.server_name or login.address.name) if context is not None else None,

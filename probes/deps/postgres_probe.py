@@ -14,7 +14,7 @@ import asyncpg  # type: ignore[import-untyped]  # comes without types
 
 from probes.address import Address
 from probes.clock import StageClock
-from probes.deps.base import DependencyProbe
+from probes.deps.base import DependencyProbe, remaining_s
 from probes.deps.login import LoginSettings
 from probes.deps.postgres_dsn import HOW, keywords, tls_of_mode
 from probes.deps.replica import Replicas, ReplicaState
@@ -31,6 +31,8 @@ __all__ = ["PostgresProbe", "build"]
 T = TypeVar("T")
 
 _SLACK_S: Final = 5.0
+_GRACE_S: Final = 0.5
+"""Seconds after the look's deadline: the look itself ends first, so that it says what ran out."""
 
 _STANDBY: Final = """
 SELECT pg_is_in_recovery() AS standby,
@@ -60,7 +62,7 @@ class PostgresProbe(DependencyProbe):
         dsn = settings.get("dsn")
         self._dsn = None if dsn is None else Text(dsn)
         self._login = LoginSettings.of(plain, {"postgresql": False, "postgres": False}, 5432)
-        self._query = text(settings, "query", "SELECT 1") or "SELECT 1"
+        self._query = (text(settings, "query", "SELECT 1") or "SELECT 1").rstrip().rstrip(";")
         self._tls = tls_of(settings)
         self._replicas = Replicas()
 
@@ -75,7 +77,7 @@ class PostgresProbe(DependencyProbe):
             connection = await asyncpg.connect(**options)
             clock.connected()
             clock.sent()
-            await _without_cancel(connection, connection.execute(self._query))
+            await _without_cancel(connection, connection.execute(self._bounded()))
             clock.first_byte()
             row = await _without_cancel(connection, connection.fetchrow(_STANDBY))
         except asyncpg.PostgresError as error:
@@ -89,6 +91,13 @@ class PostgresProbe(DependencyProbe):
                 connection.terminate()
         readings, detail = self._replication(target, row)
         return self._passed(clock, readings, detail=detail)
+
+    def _bounded(self) -> str:
+        """The query, which may change nothing, and which the server ends soon after the look: a slow database must not be
+        given one more query to carry at every look. Settings of a transaction, for a pooler would keep those of a session.
+        """
+        limit_ms = int(1000 * (remaining_s() + _GRACE_S))
+        return f"BEGIN READ ONLY; SET LOCAL statement_timeout = {limit_ms}; {self._query}; COMMIT"
 
     def _options(self, target: Target, hidden: list[str]) -> tuple[dict[str, Any], str]:
         """What to connect with, and the host. Raises `MisconfiguredError`."""

@@ -102,7 +102,7 @@ class SqsProbe(DependencyProbe):
     async def _oldest_s(
         self, target: Target, clock: StageClock, hidden: list[str], queue: str
     ) -> float | Outcome | None:
-        """Age of the oldest message as CloudWatch last had it, grown since; None when it has none."""
+        """Age of the oldest message as CloudWatch last had it; None when it has none."""
         url = URL(self._cloudwatch) / "" if self._cloudwatch else self._aws.url("monitoring") / ""
         now = time.time()
         metric = {

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from probes.deps.postgres_probe import PostgresProbe
 from probes.outcome import Outcome, Status
+from probes.registry import make
+from probes.target import Target
 from tests.support.looking import Look
 from tests.support.postgres_server import PASSWORD, Postgres, postgres_home
 from tests.support.servers import free_port
@@ -70,12 +73,19 @@ async def test_a_login_that_is_refused_blames_nobody(
 
 
 async def test_a_query_that_cannot_be_and_one_that_may_not(look: Look, primary: Postgres) -> None:
-    primary.sql("CREATE USER app PASSWORD 'app-word'", "CREATE TABLE secret (a int)", "CREATE TABLE open (a int)")
+    primary.sql(
+        "CREATE USER app PASSWORD 'app-word'",
+        "CREATE TABLE secret (a int)",
+        "CREATE TABLE open (a int)",
+        "GRANT ALL ON open TO app",
+    )
     for query, status, needle in (
         ("SELEC 1", Status.ERROR, "query"),
         ("SELECT * FROM nowhere", Status.ERROR, "query"),
         ("SELECT * FROM secret", Status.ERROR, "may not ask"),
         ("SELECT 1/0", Status.FAIL, "22012"),
+        ("INSERT INTO open VALUES (1)", Status.ERROR, "query"),
+        ("SELECT 1;", Status.PASS, ""),
         ("SELECT count(*) FROM generate_series(1, 3)", Status.PASS, ""),
     ):
         outcome = await ask(look, primary.dsn("app", "app-word"), query=query)
@@ -119,6 +129,9 @@ async def test_nobody_there_and_nobody_answering(look: Look, primary: Postgres) 
     outcome = await ask(look, primary.dsn(), within_s=0.5, query="SELECT pg_sleep(60)")
     assert (outcome.status, outcome.reason, outcome.transport) == (Status.FAIL, "no answer in time", True)
     assert outcome.duration_s < 3
+    # ... and the server does not carry it on.
+    running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()"
+    await until(lambda: primary.sql(running) == "0", 10)
     with primary.process.paused():
         outcome = await ask(look, primary.dsn(), within_s=0.3)
         assert (outcome.status, outcome.transport) == (Status.FAIL, True), outcome
@@ -198,3 +211,30 @@ async def test_the_primary_dies(look: Look, home: Path) -> None:
         assert 0 < outcome.readings["lag_s"] < 30
         outcome = await ask(look, primary.dsn())
         assert (outcome.status, outcome.reason) == (Status.FAIL, "connection refused")
+
+
+@pytest.mark.parametrize(
+    ("row", "lag_s", "link"),
+    [
+        ({}, 0.0, 1.0),
+        ({"silent_s": 20.0}, 0.0, 1.0),  # an idle primary is asked for a sign of life after 30 s
+        ({"silent_s": 45.0}, 45.0, 0.0),  # hangs, or the network between the two does
+        ({"silent_s": 45.0, "patience_s": 120.0}, 0.0, 1.0),
+        ({"status": "starting"}, 0.0, 0.0),
+        ({"receiver": False, "status": None, "silent_s": None}, 900.0, 0.0),
+        ({"receiver": False, "status": None, "silent_s": None, "replayed_age_s": None}, None, 0.0),
+        ({"behind": True, "replayed_age_s": 12.0}, 12.0, 1.0),
+        ({"status": None, "silent_s": None, "patience_s": None}, 0.0, 1.0),
+        ({"standby": False}, 0.0, None),
+    ],
+)
+def test_what_a_standby_says_of_itself(row: dict[str, Any], lag_s: float | None, link: float | None) -> None:
+    """States that take minutes to come about, at the first look."""
+    usual = {"standby": True, "receiver": True, "status": "streaming", "behind": False, "silent_s": 0.0}
+    usual |= {"replayed_age_s": 900.0, "patience_s": 60.0}
+    probe = make("postgres", "dependency", {"dsn": ("ref",)}, str)
+    assert isinstance(probe, PostgresProbe)
+    readings, detail = probe._replication(Target("db", ""), {**usual, **row})
+    assert (readings.get("lag_s"), readings.get("replication_link")) == (lag_s, link)
+    shown = {**usual, **row}["status"] is not None
+    assert (detail is None) == (link is None or (link == 1.0 and shown))
