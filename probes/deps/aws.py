@@ -40,6 +40,9 @@ DENIED = re.compile(
 _PATIENCE_S = 1.0
 """Seconds a look waits for credentials. Not the target's: what is late then is an ERROR."""
 
+_MAX_BYTES = 4 << 20
+"""Bytes of an answer that are read: a thousand objects with names as long as they may be are less than 2 MiB."""
+
 _CODE = re.compile(r"<Code>([^<]{1,100})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,500})</Message>")
 
@@ -57,7 +60,7 @@ class Aws:
         secret = settings.get("secret_key")
         self._secret_key = None if secret is None else Text(secret)
         self._resolve = resolve
-        self._web = Web(TlsSettings(text(settings, "ca")))
+        self._web = Web(TlsSettings(text(settings, "ca")), _MAX_BYTES)
         self._session: Session | None = None
         self._credentials: Credentials | None = None
         self._fetching: asyncio.Task[ReadOnlyCredentials] | None = None

@@ -30,8 +30,12 @@ def _url(*schemes: str) -> Setting:
     return Setting("url", "url", f"where to look, as {forms}, instead of the endpoint's URL", choices=schemes)
 
 
-def _login(*schemes: str) -> tuple[Setting, ...]:
-    return (_url(*schemes), _DSN, _HOST, _PORT, _USER, _PASSWORD, _SLOW, *COMMON_TLS)
+# Without `server_name`, for clients that ask for the name they connect to and no other.
+_OWN_NAME_TLS = tuple(setting for setting in COMMON_TLS if setting.name != "server_name")
+
+
+def _login(*schemes: str, tls: tuple[Setting, ...] = COMMON_TLS) -> tuple[Setting, ...]:
+    return (_url(*schemes), _DSN, _HOST, _PORT, _USER, _PASSWORD, _SLOW, *tls)
 
 
 def _backlog(*needs: str) -> tuple[Setting, ...]:
@@ -75,7 +79,7 @@ _POSTGRES = Kind(
     "postgres",
     "A query; replication lag is a reading and never fails. TLS is verified unless `dsn` has an sslmode",
     (
-        *_login("postgresql"),
+        *_login("postgresql", tls=_OWN_NAME_TLS),
         Setting("query", "string", "query that must succeed", "SELECT 1"),
     ),
     extra="postgres",
@@ -131,7 +135,7 @@ _KAFKA = Kind(
         _PASSWORD,
         _SLOW,
         *_backlog("topic", "group"),
-        *COMMON_TLS,
+        *_OWN_NAME_TLS,
     ),
     extra="kafka",
     modules=("aiokafka",),

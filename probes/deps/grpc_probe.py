@@ -12,7 +12,7 @@ import grpc.aio  # type: ignore[import-untyped]  # comes without types
 
 from probes.address import Address
 from probes.clock import StageClock
-from probes.deps.base import DependencyProbe, ended, reach
+from probes.deps.base import DependencyProbe, ended, reach, remaining_s
 from probes.deps.login import LoginSettings
 from probes.errors import MisconfiguredError
 from probes.outcome import Layer, Outcome, Status
@@ -75,6 +75,8 @@ class GrpcProbe(DependencyProbe):
             ("grpc.enable_http_proxy", 0),
             ("grpc.use_local_subchannel_pool", 1),  # a connection of this look's own
             ("grpc.max_receive_message_length", _MAX_BYTES),
+            # How long the library holds on to a server that does not shake hands: 20 s by default, whoever asked is gone.
+            ("grpc.min_reconnect_backoff_ms", max(100, int(1000 * remaining_s()))),
         ]
         if not secure:
             return grpc.aio.insecure_channel(f"{host}:{address.port}", options)

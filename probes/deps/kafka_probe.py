@@ -99,7 +99,7 @@ class KafkaProbe(DependencyProbe):
         """The brokers from the first on that takes a connection. Raises what keeps the last one from it."""
         for index, broker in enumerate(brokers):
             try:
-                await reach(broker, clock, context, self._tls.server_name or broker.name)
+                await reach(broker, clock, context, broker.name)
             except OSError:
                 if index == len(brokers) - 1:
                     raise

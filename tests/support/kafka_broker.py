@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-import pytest
+from confluent_kafka import Producer
 
 __all__ = ["Kafka"]
 
@@ -17,9 +17,8 @@ class Kafka:
     """One broker with topics of four partitions."""
 
     def __init__(self) -> None:
-        module = pytest.importorskip("confluent_kafka")
         # The brokers live as long as this producer.
-        self._producer = module.Producer({"bootstrap.servers": "unused", "test.mock.num.brokers": 1, "log_level": 2})
+        self._producer = Producer({"bootstrap.servers": "unused", "test.mock.num.brokers": 1, "log_level": 2})
         broker = next(iter(self._producer.list_topics(timeout=10).brokers.values()))
         self.address = f"{broker.host}:{broker.port}"
 

@@ -88,6 +88,12 @@ class Postgres:
         path.write_text(text)
         self._own(path)
 
+    def lend(self, path: Path, content: bytes) -> None:
+        """A file that this server may read, and nobody else."""
+        path.write_bytes(content)
+        path.chmod(0o600)
+        self._own(path)
+
     def _own(self, path: Path) -> None:
         if self._user is not None:
             shutil.chown(path, self._user)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from probes.deps.postgres_probe import PostgresProbe
 from probes.outcome import Outcome, Status
@@ -120,6 +121,31 @@ async def test_a_dsn_that_cannot_be_read_is_not_repeated(look: Look, dsn: str) -
     assert outcome.status is Status.ERROR, outcome
     assert "dsn" in (outcome.reason or "")
     assert "hide-me" not in f"{outcome.reason} {outcome.detail}"
+
+
+async def test_tls_is_verified(look: Look, home: Path, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    cert = authority.issue_cert("127.0.0.1")
+    extra = f"ssl = on\nssl_cert_file = '{home}/cert.pem'\nssl_key_file = '{home}/key.pem'"
+    server = Postgres(home / "tls", extra=extra)
+    server.lend(home / "cert.pem", cert.cert_chain_pems[0].bytes())
+    server.lend(home / "key.pem", cert.private_key_pem.bytes())
+    with server:
+        dsn = f"host=localhost port={server.port} user=boss password={PASSWORD} dbname=postgres sslmode=verify-full"
+        for url, ca, status, needle in (
+            (server.dsn(), "ca.pem", Status.PASS, ""),
+            (server.dsn(), "other.pem", Status.FAIL, "not trusted"),
+            (dsn, "ca.pem", Status.FAIL, "another name"),
+            (dsn.replace("full", "ca"), "ca.pem", Status.PASS, ""),
+            (dsn.replace("full", "ca"), "other.pem", Status.FAIL, "not trusted"),
+            (server.dsn() + "?sslmode=require", "other.pem", Status.PASS, ""),
+            (server.dsn() + "?sslmode=verify-full", "none.pem", Status.ERROR, "none.pem"),
+        ):
+            outcome = await ask(look, url, ca=str(tmp_path / ca))
+            assert outcome.status is status, (url, ca, outcome)
+            assert needle in (outcome.reason or "")
 
 
 async def test_nobody_there_and_nobody_answering(look: Look, primary: Postgres) -> None:
