@@ -97,7 +97,7 @@ def command(
         --set checks.readiness.api_key=env:KEY --set checks.user_path.api_key=env:KEY
       steerd probe chat-euw1a-1 --config steerd.yaml --for 20s --set checks.user_path.ttft=1s --json
       steerd probe vectors@eu-west-1 --config steerd.yaml
-      steerd probe --kind redis --url redis://10.0.1.5:6379 --set checks.redis.password=env:REDIS_PASSWORD
+      steerd probe --kind redis --url redis://10.0.1.5:6379 --set checks.redis.password=env:PW
       steerd probe --kind postgres --set checks.postgres.dsn=env:VECTORS_DSN --json
     """
     if (endpoint is None) == (url is None and kind is None):

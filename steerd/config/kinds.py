@@ -68,6 +68,8 @@ class SettingLike(Protocol):
     def required(self) -> bool: ...
     @property
     def choices(self) -> tuple[str, ...]: ...
+    @property
+    def needs(self) -> tuple[str, ...]: ...
 
 
 class KindLike(Protocol):
@@ -213,6 +215,11 @@ class KindTable(Spec):
         section = self.table(name).read(node, problems)
         if isinstance(section, Section):
             section.values["kind"] = name
+            # Of a lenient table something else may bring what is needed: its reader asks.
+            for setting in () if self._lenient else self.kinds[name].settings:
+                for other in setting.needs if section.given(setting.name) else ():
+                    if not section.given(other):
+                        problems.add(section.mark(setting.name), f"`{setting.name}` needs `{other}` beside it")
         return section
 
     def table(self, name: str) -> Table:
