@@ -14,6 +14,9 @@ IMAGE ?= steerd:local
 ARGS ?=
 UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
+# Extras whose clients the tests use.
+CLIENTS := aws grpc kafka nats postgres redis
+
 .PHONY: help demo test lint format bench sim coverage mutants image lock clean run-env dev-env
 
 help: ## show this list
@@ -59,7 +62,7 @@ lock: ## resolve the dependencies of pyproject.toml anew into the lock files (ne
 	@command -v uv > /dev/null || { echo "error: 'make lock' needs uv on PATH (https://docs.astral.sh/uv)" >&2; exit 1; }
 	@$(UV_COMPILE) $(ARGS) pyproject.toml --output-file requirements.lock
 	@$(UV_COMPILE) $(ARGS) --group build --output-file requirements-build.lock
-	@$(UV_COMPILE) $(ARGS) pyproject.toml --group dev --output-file requirements-dev.lock
+	@$(UV_COMPILE) $(ARGS) pyproject.toml --group dev --group servers $(CLIENTS:%=--extra %) --output-file requirements-dev.lock
 
 clean: ## remove the environments, caches and build results
 	rm -rf .venv .venv-3.* build dist .coverage coverage.xml

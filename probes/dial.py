@@ -13,7 +13,7 @@ from probes.clock import StageClock
 from probes.errors import host_errno
 from probes.tls_context import CURRENT_CLOCK
 
-__all__ = ["connected", "resolved"]
+__all__ = ["connected", "opened", "resolved"]
 
 
 async def resolved(address: Address, clock: StageClock) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
@@ -28,6 +28,15 @@ async def resolved(address: Address, clock: StageClock) -> list[tuple[socket.Add
 async def connected(
     address: Address, clock: StageClock, context: ssl.SSLContext | None = None, server_name: str | None = None
 ) -> AsyncIterator[asyncio.StreamWriter]:
+    """As `opened`, for a look that reads nothing."""
+    async with opened(address, clock, context, server_name) as (_, writer):
+        yield writer
+
+
+@asynccontextmanager
+async def opened(
+    address: Address, clock: StageClock, context: ssl.SSLContext | None = None, server_name: str | None = None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection to the first address that takes it; TLS with `context`. Closed without a farewell at the end.
 
     Raises `ssl.SSLError`, or the OSError of the last address that this host could try: one refused by the target says
@@ -38,7 +47,7 @@ async def connected(
         clock.dialling()
         token = CURRENT_CLOCK.set(clock)
         try:
-            _, writer = await asyncio.open_connection(
+            reader, writer = await asyncio.open_connection(
                 host,
                 port,
                 ssl=context,
@@ -56,7 +65,7 @@ async def connected(
             CURRENT_CLOCK.reset(token)
         clock.connected()
         try:
-            yield writer
+            yield reader, writer
         finally:
             # Abort rather than close: a peer that never answers the farewell must not hold the look.
             writer.transport.abort()

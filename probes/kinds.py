@@ -5,6 +5,7 @@ The same shape as `steerd.model.kinds`, which probes may not import: a config is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,8 +18,9 @@ SettingType = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key of a check's config. `choices` limits a string; `required` has no default. Durations are written with a
-    unit (`2s`) and arrive at the probe as float seconds under the same key.
+    """One key of a check's config. `choices` limits a string, or the schemes of a URL; `required` has no default;
+    `needs` are settings that must stand beside it. Durations are written with a unit (`2s`) and arrive at the probe as
+    float seconds under the same key.
     """
 
     name: str
@@ -27,12 +29,13 @@ class Setting:
     default: Any = None
     required: bool = False
     choices: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A probe kind by name. `built` is False for a kind that is valid config but not written yet; `extra` names the pip
-    extra it needs, `modules` the imports that prove the extra is installed.
+    """A probe kind by name. `built` is False for a plug-in that cannot be used, and `help` says why; `extra` names the pip extra
+    it needs, `modules` the imports that prove the extra is installed.
     """
 
     name: str
@@ -45,3 +48,8 @@ class Kind:
     def setting(self, name: str) -> Setting | None:
         """The setting called `name`, or None."""
         return next((s for s in self.settings if s.name == name), None)
+
+    def lacking(self, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """(setting, setting that it needs and that is not there) of every setting given."""
+        given = {name for name, value in settings.items() if value is not None}
+        return [(s.name, other) for s in self.settings if s.name in given for other in s.needs if other not in given]

@@ -45,7 +45,8 @@ class Series:
 class MetricsReader:
     """Feed bytes, then ask for the wanted metrics. Memory stays near what is wanted, however long the text is.
 
-    `lines` counts lines that are samples of anything: 0 says that this was no metrics text.
+    `lines` counts lines that are samples of anything: 0 says that this was no metrics text. `broken` tells of a wanted line that
+    could not be read.
     """
 
     wanted: frozenset[str]
@@ -99,23 +100,25 @@ class MetricsReader:
         if found is None or value is None:
             self.broken = f"a line that is no sample: {raw[:80].decode('utf-8', 'replace')}"
             return
-        at = _number(found[4]) if found[4] else None
+        if not math.isfinite(value):
+            return  # how exporters say that there is nothing to say
+        at = _epoch_s(_number(found[4])) if found[4] else None
         labels = tuple(sorted((key, _unescape(text)) for key, text in _LABEL.findall(found[2] or "")))
         self._kept += 1
-        self._found.setdefault(name, []).append(Series(labels, value, None if at is None else _epoch_s(at)))
+        self._found.setdefault(name, []).append(Series(labels, value, at))
 
 
 def _number(text: str) -> float | None:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
         return None
-    # NaN is how exporters say that there is nothing to say.
-    return value if math.isfinite(value) else None
 
 
-def _epoch_s(stamp: float) -> float:
+def _epoch_s(stamp: float | None) -> float | None:
     """Prometheus' text has milliseconds, OpenMetrics seconds: nobody means the year 5000."""
+    if stamp is None or not math.isfinite(stamp):
+        return None
     return stamp / 1000.0 if stamp > 1e11 else stamp
 
 

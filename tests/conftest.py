@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 CI = os.environ.get("CI", "").lower() in {"1", "true"}
-SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where Debian keeps servers, outside a plain user's PATH
+# Where Debian keeps servers, outside a plain user's PATH.
+SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin")))
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell ignores SIGINT in what it starts in the background, and children inherit that: then no test could send Ctrl-C.

@@ -110,7 +110,7 @@ def _one(stack: Stack) -> RenderableType:
     for check in stack.checks:
         head = Text.assemble("\n", (check.name, "bold"), f"   {check.layer}, kind {check.kind}{_pace(check)}")
         if not _checked(check):
-            head.append("   not built yet: left out for now", style="yellow")
+            head.append(f"   left out: {KINDS[check.kind].help}", style="yellow")
         parts.append(head)
         if check.optional:
             text = f"optional: `checks: {{{check.name}: {{}}}}` switches it on"

@@ -101,7 +101,7 @@ def _services(fleet: Fleet) -> Iterator[str]:
         for check in dropped(stack_of(fleet, service.stack)):
             if check.name not in names:
                 what = f"check {check.name!r} of stack {service.stack} is left out"
-                yield f"service {service.name}: {what}, as probe kind {check.kind!r} is not built yet"
+                yield f"service {service.name}: {what}, as probe kind {check.kind!r} cannot be used"
         if service.fallback and service.fallback not in fleet.service_by_name:
             yield f"service {service.name} falls back on {service.fallback!r}, which is no service of this config"
         if not service.routes:

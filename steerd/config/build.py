@@ -182,6 +182,8 @@ def _placed(build: Build, section: Section, mark: Mark, instances: list[dict[str
     """Every instance says where it is, and has what its kind requires."""
     kind = PROBE_KINDS[section.get("kind")]
     known = fields_of(kind)
+    for name, other in dict.fromkeys(pair for settings in instances for pair in kind.lacking(settings)):
+        build.problems.add(section.mark(name), f"`{name}` needs `{other}` beside it")
     places = [p for p in _PLACES if p in known]
     for settings in instances:
         for key, field in known.items():

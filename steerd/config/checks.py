@@ -44,7 +44,7 @@ class _Wanted:
 
 
 def dropped(stack: Stack) -> list[StackCheck]:
-    """The stack's own checks whose kind this build lacks: left out, with a warning, unless the config names them."""
+    """The stack's own checks whose kind is a plug-in that cannot be used: left out, with a warning, unless a config names them."""
     return [c for c in stack.checks if not PROBE_KINDS[c.kind].built]
 
 
@@ -206,6 +206,8 @@ def _check_settings(
         return
     if "budget" in section:
         _budget(section.get("budget"), section.mark("budget"), problems)
+    for name, other in PROBE_KINDS[kind].lacking(settings):
+        problems.add(section.mark(name), f"`{name}` needs `{other}` beside it")
     if "pattern" in section:
         _pattern(section.get("pattern"), section.mark("pattern"), problems)
     prompts = section.get("prompts")

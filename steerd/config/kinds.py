@@ -68,6 +68,8 @@ class SettingLike(Protocol):
     def required(self) -> bool: ...
     @property
     def choices(self) -> tuple[str, ...]: ...
+    @property
+    def needs(self) -> tuple[str, ...]: ...
 
 
 class KindLike(Protocol):
@@ -88,7 +90,7 @@ class KindLike(Protocol):
 
 
 def stack_names() -> tuple[str, ...]:
-    """The serving stacks known, built or not."""
+    """The serving stacks known."""
     return tuple(stacks.names())
 
 
@@ -111,6 +113,8 @@ def open_kind(kind: KindLike) -> bool:
 
 def setting_spec(setting: SettingLike) -> Spec:
     """The spec of one setting."""
+    if setting.type == "url":
+        return Url(setting.choices or URL_SCHEMES)
     if setting.choices:
         return Choice(setting.choices)
     match setting.type:
@@ -124,8 +128,6 @@ def setting_spec(setting: SettingLike) -> Spec:
             return Duration(zero=True)
         case "fraction":
             return Fraction()
-        case "url":
-            return Url(URL_SCHEMES)
         case "secret":
             return SecretRef()
         case "strings":
@@ -213,6 +215,11 @@ class KindTable(Spec):
         section = self.table(name).read(node, problems)
         if isinstance(section, Section):
             section.values["kind"] = name
+            # Of a lenient table something else may bring what is needed: its reader asks.
+            for setting in () if self._lenient else self.kinds[name].settings:
+                for other in setting.needs if section.given(setting.name) else ():
+                    if not section.given(other):
+                        problems.add(section.mark(setting.name), f"`{setting.name}` needs `{other}` beside it")
         return section
 
     def table(self, name: str) -> Table:

@@ -18,7 +18,8 @@ SettingType = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key of a plug-in's config. `choices` limits a string; `required` has no default."""
+    """One key of a plug-in's config. `choices` limits a string; `required` has no default; `needs` are
+    settings that must stand beside it."""
 
     name: str
     type: SettingType
@@ -26,6 +27,7 @@ class Setting:
     default: Any = None
     required: bool = False
     choices: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

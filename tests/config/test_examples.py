@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from probes.deps.catalog import DEPENDENCIES
 from steerd import config
 from steerd.config.support import unbuilt
 from tests.support.configs import ROOT
@@ -27,7 +28,6 @@ def test_the_design_s_example() -> None:
     lacks = "\n".join(unbuilt(fleet, "coordinator"))
     for part in ("store", "providers.r53", "services.chat.fallback"):
         assert part in lacks
-    assert "dependencies.vectors" in "\n".join(unbuilt(fleet, "agent"))
     assert config.parse(config.show(fleet), "shown", ROOT) == fleet
 
 
@@ -41,7 +41,12 @@ def test_the_scenarios_fleets(path: Path) -> None:
 
 
 def test_there_are_examples() -> None:
-    assert {p.name for p in EXAMPLES} >= {"single-machine.yaml", "one-region-bind.yaml", "two-regions-etcd.yaml"}
+    assert {p.name for p in EXAMPLES} >= {
+        "single-machine.yaml",
+        "one-region-bind.yaml",
+        "two-regions-etcd.yaml",
+        "dependencies.yaml",
+    }
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
@@ -49,7 +54,14 @@ def test_our_examples(path: Path) -> None:
     assert config.load(path).services
 
 
-@pytest.mark.parametrize("name", ["single-machine.yaml", "one-region-bind.yaml"])
+def test_every_kind_of_dependency_has_an_example() -> None:
+    fleet = config.load(ROOT / "configs" / "dependencies.yaml")
+    shown = {dependency.kind for dependency in fleet.dependencies}
+    assert shown >= {kind.name for kind in DEPENDENCIES}
+    assert {d.name for d in fleet.dependencies} == {name for s in fleet.services for name in s.depends_on}
+
+
+@pytest.mark.parametrize("name", ["single-machine.yaml", "one-region-bind.yaml", "dependencies.yaml"])
 def test_what_runs_as_it_is(name: str) -> None:
     fleet = config.load(ROOT / "configs" / name)
     assert unbuilt(fleet, "agent") == []

@@ -47,13 +47,6 @@ def test_nothing_is_missing_for_what_is_built() -> None:
             "coordinator",
             "services.chat.fallback: there is no such service",
         ),
-        (
-            "depends_on: [embedder]",
-            "depends_on: [vectors]",
-            "agent",
-            "dependencies.vectors: dependency kind 'postgres'",
-        ),
-        ("      liveness: {", "      ping: {kind: icmp}\n      liveness: {", "agent", "services.chat.checks.ping: "),
     ],
 )
 def test_named_by_who_needs_it(old: str, new: str, role: str, needle: str) -> None:
@@ -66,6 +59,16 @@ def test_named_by_who_needs_it(old: str, new: str, role: str, needle: str) -> No
 
 def test_a_provider_that_no_route_uses_is_no_hindrance() -> None:
     text = BUILT.replace("providers:\n", "providers:\n  spare: {kind: route53, hosted_zone: Z1}\n")
+    assert unbuilt(parse(text), "coordinator") == []
+
+
+def test_a_dependency_without_its_client_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = BUILT.replace("depends_on: [embedder]", "depends_on: [vectors]")
+    assert unbuilt(parse(text), "agent") == []
+    real = kinds.PROBE_KINDS["postgres"]
+    monkeypatch.setitem(kinds.PROBE_KINDS, "postgres", replace(real, modules=("no_such_module_here",)))
+    wanted = "dependencies.vectors: dependency kind 'postgres' needs a client library: install the extra:"
+    assert unbuilt(parse(text), "agent") == [f"{wanted} pip install '.[postgres]'"]
     assert unbuilt(parse(text), "coordinator") == []
 
 

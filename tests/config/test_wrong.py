@@ -11,6 +11,7 @@ from tests.support.configs import GOOD, bend, parse, problems
 
 DNS_ROUTE = "      - {provider: dns, name: chat.example.net, type: A, ttl: 30s, per: zone}"
 EDGE_ROUTE = "      - {provider: edge, backend: chat, scope: {region: eu}, per: endpoint, servers: {chat-a: s1}}"
+EMBEDDER = 'embedder: {kind: http, url: "http://embedder.internal/ready"}'
 ROUTING = "    routing: {mode: active-active, prefer: {eu: 60%, us: 40%}}"
 
 # id: (what is replaced, by what, with § where the problem must stand; what the message must say)
@@ -108,6 +109,56 @@ WRONG: dict[str, tuple[str, str, str]] = {
         '  embedder: {kind: http, url: "http://embedder.internal/ready"}',
         "  §embedder: {kind: http}",
         "where it is",
+    ),
+    "dependency-redis-unit": (
+        EMBEDDER,
+        'embedder: {kind: redis, url: "redis://cache:6379", slow: §5}',
+        "not a duration",
+    ),
+    "dependency-redis-key": (
+        EMBEDDER,
+        'embedder: {kind: redis, url: "redis://cache:6379", §passwort: {env: P}}',
+        "did you mean 'password'?",
+    ),
+    "dependency-redis-password": (
+        EMBEDDER,
+        'embedder: {kind: redis, url: §"redis://:hunter2@cache:6379"}',
+        "holds credentials",
+    ),
+    "dependency-redis-scheme": (
+        EMBEDDER,
+        'embedder: {kind: redis, url: §"http://cache:6379"}',
+        "redis",
+    ),
+    "dependency-secret-in-the-open": (
+        EMBEDDER,
+        'embedder: {kind: redis, url: "redis://cache:6379", password: §hunter2}',
+        "{env: NAME}",
+    ),
+    "dependency-needs": (
+        EMBEDDER,
+        'embedder: {kind: kafka, brokers: ["k:9092"], topic: jobs, max_age: §5m}',
+        "`max_age` needs `group` beside it",
+    ),
+    "dependency-age-unit": (
+        EMBEDDER,
+        "embedder: {kind: sqs, queue: jobs, max_age: §300}",
+        "not a duration",
+    ),
+    "dependency-threshold": (
+        EMBEDDER,
+        'embedder: {kind: prometheus, url: "http://prometheus:9090", query: up, above: §high}',
+        "number",
+    ),
+    "dependency-query": (
+        EMBEDDER,
+        '§embedder: {kind: prometheus, url: "http://prometheus:9090"}',
+        "`query` is missing",
+    ),
+    "dependency-choice": (
+        EMBEDDER,
+        'embedder: {kind: kafka, brokers: ["k:9092"], sasl: §GSSAPI}',
+        "PLAIN",
     ),
     "dependency-instance-region": ("instances: {eu: {dsn", "instances: {§eux: {dsn", "did you mean 'eu'?"),
     "dependency-instance-key": ("{eu: {dsn: {env: EU_DSN}}", "{eu: {§dns: {env: EU_DSN}}", "did you mean 'dsn'?"),

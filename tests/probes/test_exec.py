@@ -229,6 +229,8 @@ def test_a_plug_in_that_is_broken_breaks_nothing_else(tmp_path: Path, source: st
     command = [sys.executable, "-c", code, str(config)]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert needle in done.stdout, done.stdout + done.stderr
+    probed = steerd("probe", "chat-1", "--config", str(config), env=env)
+    assert (probed.returncode, "left out" in probed.stderr, needle in probed.stderr) == (2, True, True), probed.stderr
 
 
 def test_a_plug_in_does_not_take_a_name_of_ours(tmp_path: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import shutil
+import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-__all__ = ["Process", "free_port", "require"]
+__all__ = ["Process", "free_port", "home_of", "plain_user", "require"]
 
 PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin", "/sbin")
 READY_S = 15.0
@@ -46,11 +50,43 @@ def free_port(host: str = "127.0.0.1") -> int:
     raise RuntimeError("no port is free for both TCP and UDP")
 
 
+def plain_user(*names: str) -> str | None:
+    """Whom to run a server as that refuses root: the first of `names` that exists. None when this process is not root."""
+    if os.geteuid() != 0:
+        return None
+    for name in (*names, "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name).pw_name
+    pytest.skip("no user to run the server as")
+
+
+@contextlib.contextmanager
+def home_of(user: str | None) -> Iterator[Path]:
+    """A short-lived directory that `user` owns: those of pytest are closed to other users."""
+    with tempfile.TemporaryDirectory(prefix="steerd-") as name:
+        if user is not None:
+            owner = pwd.getpwnam(user)
+            os.chown(name, owner.pw_uid, owner.pw_gid)
+        yield Path(name)
+
+
 class Process:
     """One server process with its output in a file. Every stop is by this very pid."""
 
-    def __init__(self, argv: Sequence[str | Path], log: Path, cwd: Path) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        log: Path,
+        cwd: Path,
+        *,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+        ready_s: float = READY_S,
+        stop_by: signal.Signals = signal.SIGTERM,
+    ) -> None:
         self._argv = [str(a) for a in argv]
+        self._user, self._ready_s, self._stop_by = user, ready_s, stop_by
+        self._env = None if env is None else {**os.environ, **env}
         self._log = log
         self._cwd = cwd
         self._popen: subprocess.Popen[bytes] | None = None
@@ -59,15 +95,23 @@ class Process:
         """Start, and return when `ready()`; fails with the end of the log when it dies or takes too long."""
         with self._log.open("ab") as out:
             self._popen = subprocess.Popen(
-                self._argv, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=self._cwd
+                self._argv,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=self._cwd,
+                env=self._env,
+                user=self._user,
+                group=None if self._user is None else pwd.getpwnam(self._user).pw_gid,
+                extra_groups=None if self._user is None else [],
             )
-        deadline = time.monotonic() + READY_S
+        deadline = time.monotonic() + self._ready_s
         while not ready():
             if self._popen.poll() is not None:
                 raise RuntimeError(f"{self._argv[0]} ended with {self._popen.returncode}:\n{self.tail()}")
             if time.monotonic() > deadline:
                 self.stop()
-                raise RuntimeError(f"{self._argv[0]} was not ready within {READY_S} s:\n{self.tail()}")
+                raise RuntimeError(f"{self._argv[0]} was not ready within {self._ready_s} s:\n{self.tail()}")
             time.sleep(0.01)
 
     @property
@@ -76,16 +120,29 @@ class Process:
         return self._popen.pid
 
     def stop(self) -> None:
-        """SIGTERM, then SIGKILL after 5 s; safe to call twice."""
+        """SIGTERM (or `stop_by`), then SIGKILL after 5 s; safe to call twice."""
         if self._popen is None:
             return
-        self._popen.terminate()
+        self._popen.send_signal(self._stop_by)
         try:
             self._popen.wait(5)
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait(5)
         self._popen = None
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hangs: the kernel still takes connections for it, and nothing is answered."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+    def kill_paused(self) -> None:
+        """SIGKILL, which needs no SIGCONT; `stop` collects it."""
+        os.kill(self.pid, signal.SIGKILL)
 
     def kill(self) -> None:
         """SIGKILL at once."""
