@@ -9,7 +9,10 @@ from probes.errors import MisconfiguredError
 from probes.outcome import Layer
 from probes.settings import Resolve, Text
 
-__all__ = ["request_headers"]
+__all__ = ["MARK", "request_headers"]
+
+MARK = "X-Steerd-Probe"
+"""The header that tells a look from traffic: the layer and an id, `liveness/0a1b2c3d`."""
 
 
 def request_headers(
@@ -20,7 +23,7 @@ def request_headers(
     Values of secrets are also added to `hidden`, for whoever says something about the answer. Raises
     `MisconfiguredError` when a secret cannot be read or cannot be a header.
     """
-    found = {"X-Steerd-Probe": f"{layer.value}/{secrets.token_hex(4)}"}
+    found = {MARK: f"{layer.value}/{secrets.token_hex(4)}"}
     if api_key is not None:
         key = api_key.read(resolve, "api_key")
         hidden.append(key)
