@@ -57,7 +57,7 @@ class Engine:
         """The engine of the running loop, made for its first user. Raises OSError when this host has no descriptor left."""
         loop = asyncio.get_running_loop()
         for known in [k for k in cls._engines if k.is_closed()]:
-            cls._engines.pop(known)._epoll.close()  # its users never closed it; its loop is gone
+            cls._engines.pop(known).abandon()
         engine = cls._engines.get(loop)
         if engine is None:
             engine = cls._engines[loop] = cls(loop)
@@ -75,6 +75,10 @@ class Engine:
             self._timer.cancel()
         if not self._loop.is_closed():
             self._loop.remove_reader(self._fileno)
+        self._epoll.close()
+
+    def abandon(self) -> None:
+        """The loop was closed under its users, who cannot close anything any more."""
         self._epoll.close()
 
     # -- events -------------------------------------------------------------------------------------------------------

@@ -181,12 +181,14 @@ class Exchange:
             sock = self.sock = _SOCKET(origin.family, _KIND)
             fd = self.fd = sock.fileno()
             code = sock.connect_ex(origin.address)
-            if code not in (0, errno.EINPROGRESS):
-                raise OSError(code, errno.errorcode.get(code, str(code)))
-            self.engine.handlers[fd] = self.handle
-            self.engine.register(fd, EVENTS)
+            if code in (0, errno.EINPROGRESS):
+                self.engine.handlers[fd] = self.handle
+                self.engine.register(fd, EVENTS)
+                return
         except OSError as error:
             self._broken(error)
+            return
+        self._broken(OSError(code, errno.errorcode.get(code, str(code))))
 
     def _event(self, fd: int, event: int) -> None:
         """`epoll` has news of a connection of ours."""

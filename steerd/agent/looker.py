@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from probes.outcome import Layer as ProbeLayer
 from probes.outcome import Outcome
 from probes.outcome import Status as ProbeStatus
-from probes.probe import Probe, look_safely
+from probes.probe import Lane, Probe, look_safely
 from probes.registry import make
 from probes.target import Target
 from steerd.agent.scheduler import Due
@@ -48,16 +48,23 @@ class Looker:
     async def look(self, due: Due, timeout_s: float) -> Outcome:
         """One look. Never raises but for cancellation."""
         watch = due.watch
-        try:
-            probe = self._probe(watch)
-        except Exception as error:  # noqa: BLE001 - whatever keeps a probe from being made is not the target's fault
-            return Outcome(ProbeStatus.ERROR, ProbeLayer(watch.check.layer.value), f"{watch.check.kind}: {error}")
+        probe = self._probe(watch)
+        if isinstance(probe, str):
+            return Outcome(ProbeStatus.ERROR, ProbeLayer(watch.check.layer.value), f"{watch.check.kind}: {probe}")
         target = Target(watch.subject, watch.url, model=watch.model)
         deadline = asyncio.get_running_loop().time() + timeout_s
         outcome = await look_safely(probe, target, deadline, fresh=due.confirm)
         if outcome.tokens:
             self._tokens[watch.subject] = self._tokens.get(watch.subject, 0) + outcome.tokens
         return outcome
+
+    def lane(self, watch: Watch) -> Lane | None:
+        """What makes the watch's regular looks without a task each; None where its probe has none, or cannot be made."""
+        make_lane = getattr(self._probe(watch), "lane", None)
+        if make_lane is None:
+            return None
+        found: Lane | None = make_lane(Target(watch.subject, watch.url, model=watch.model), _untold)
+        return found
 
     def tokens(self, subject: str) -> int:
         """Tokens that looks at `subject` have spent since the agent started."""
@@ -68,13 +75,21 @@ class Looker:
         probes, self._probes = list(self._probes.values()), {}
         await close_probes(probes)
 
-    def _probe(self, watch: Watch) -> Probe:
+    def _probe(self, watch: Watch) -> Probe | str:
+        """The watch's probe, or why there is none."""
         probe = self._probes.get(watch.probe)
         if probe is None:
             check = watch.check
-            probe = make(check.kind, check.layer.value, check.settings, self._resolve)
+            try:
+                probe = make(check.kind, check.layer.value, check.settings, self._resolve)
+            except Exception as error:  # noqa: BLE001 - whatever keeps a probe from being made is not the target's fault
+                return str(error)
             self._probes[watch.probe] = probe
         return probe
+
+
+def _untold(lane: Lane, outcome: Outcome | None) -> None:
+    """Until the lane's owner says who is told."""
 
 
 async def close_probes(probes: list[Probe]) -> None:

@@ -5,11 +5,15 @@ The calls are made on the event loop, many thousands a second for `on_look`: the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from probes.outcome import Outcome
+from probes.outcome import Layer, Outcome, Status
 
-__all__ = ["AgentObserver", "NullObserver"]
+__all__ = ["AgentObserver", "NullObserver", "Passed"]
+
+Passed = Callable[[float, float], None]
+"""A look passed: its duration, and the delay of its start."""
 
 
 class AgentObserver(Protocol):
@@ -18,6 +22,11 @@ class AgentObserver(Protocol):
     def on_look(self, endpoint: str, service: str, zone: str, check: str, *, outcome: Outcome, delay_s: float) -> None:
         """A look ended. `delay_s` is the time from its intended to its actual start. A dependency's look has the
         dependency's instance as `endpoint`, an empty `service`, and its region (or nothing) as `zone`.
+        """
+
+    def passes(self, endpoint: str, service: str, zone: str, check: str) -> Passed:
+        """What to call for each look of this check that passes and has nothing else to tell, instead of `on_look`. Asked for
+        once, called for nearly every look there is.
         """
 
     def on_loop_lag(self, lag_s: float) -> None:
@@ -51,6 +60,15 @@ class NullObserver:
 
     def on_look(self, endpoint: str, service: str, zone: str, check: str, *, outcome: Outcome, delay_s: float) -> None:
         """See `AgentObserver`."""
+
+    def passes(self, endpoint: str, service: str, zone: str, check: str) -> Passed:
+        """See `AgentObserver`. Calls `on_look`."""
+
+        def passed(duration_s: float, delay_s: float) -> None:
+            outcome = Outcome(Status.PASS, Layer.LIVENESS, duration_s=duration_s)
+            self.on_look(endpoint, service, zone, check, outcome=outcome, delay_s=delay_s)
+
+        return passed
 
     def on_loop_lag(self, lag_s: float) -> None:
         """See `AgentObserver`."""

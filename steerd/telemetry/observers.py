@@ -66,6 +66,7 @@ class AgentTelemetry:
         self._lag = meters.tally("steerd.agent.loop_lag")
         self._ttft = meters.tally("steerd.model.ttft")
         self._missed = 0
+        self._passes: dict[tuple[str, str, str], Callable[[float, float], None]] = {}
         self._abstaining = False
         self._tokens: dict[str, int] = {}
         self._streams: dict[str, bool] = {}
@@ -81,6 +82,27 @@ class AgentTelemetry:
             self._ttft.add((service, zone), ttft_s)
         if outcome.tokens:
             self._tokens[service] = self._tokens.get(service, 0) + outcome.tokens
+
+    def passes(self, endpoint: str, service: str, zone: str, check: str) -> Callable[[float, float], None]:
+        """`on_look` for plain passes: (duration, delay) in seconds."""
+        del endpoint
+        key = (service, zone, check)
+        known = self._passes.get(key)
+        if known is not None:
+            return known
+        duration, delay = self._duration, self._delay
+        add_duration: Callable[[float], None] | None = None
+        add_delay: Callable[[float], None] | None = None
+
+        def passed(duration_s: float, delay_s: float) -> None:
+            nonlocal add_duration, add_delay
+            if add_duration is None or add_delay is None:  # a series begins with its first look
+                add_duration, add_delay = duration.adder((service, zone, check, "PASS")), delay.adder((check,))
+            add_duration(duration_s)
+            add_delay(delay_s)
+
+        self._passes[key] = passed
+        return passed
 
     def on_loop_lag(self, lag_s: float) -> None:
         """The event loop woke a timer this late."""
