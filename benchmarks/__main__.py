@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = {"failover_bind": "crash of an endpoint -> the answer of BIND changes"}
+NAMES = {
+    "failover_bind": "crash of an endpoint -> the answer of BIND changes",
+    "probes": "CPU of a look, beside other health checkers",
+}
 
 
 def main(names: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 
@@ -13,6 +14,9 @@ __all__ = ["MARK", "request_headers"]
 
 MARK = "X-Steerd-Probe"
 """The header that tells a look from traffic: the layer and an id, `liveness/0a1b2c3d`."""
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def request_headers(
@@ -33,6 +37,6 @@ def request_headers(
         if value.secret:
             hidden.append(found[name])
     for name, sent in found.items():
-        if any(ord(letter) < 32 or ord(letter) == 127 for letter in sent):
+        if _CONTROL.search(sent):
             raise MisconfiguredError(f"the value of header {name} has a line break or control character in it")
     return found

@@ -22,6 +22,7 @@ from dataclasses import replace
 from socket import AF_INET, AF_INET6
 
 from multidict import CIMultiDict
+from yarl import URL
 
 from probes.address import is_address
 from probes.clock import Phase
@@ -73,6 +74,7 @@ class HttpLane:
         self._ident = secrets.randbits(32)
         self._request: Encoded | None = None
         self._hidden: list[str] = []
+        self._url = URL()
         self._engine: Engine | None = None
         self._context: ssl.SSLContext | None = None
         self._one: Exchange | None = None
@@ -145,7 +147,8 @@ class HttpLane:
         """The request; kept for the next look unless a secret is in it. Makes the exchange of a target with an address."""
         hidden: list[str] = []
         request = self._settings.request(self._target, self._resolve, hidden)
-        url, headers = request.url, CIMultiDict({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
+        url = self._url = request.url
+        headers = CIMultiDict({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         headers.update(request.headers)
         headers.pop(MARK, None)
         encoded = encode(request.method, url, headers, f"{self._settings.layer.value}/", request.body)
@@ -163,7 +166,7 @@ class HttpLane:
 
     def _exchange(self, address: str) -> Exchange:
         assert self._engine is not None
-        url = self._settings.url_of(self._target)
+        url = self._url
         port = url.port or _PORTS[url.scheme]
         origin = Origin(
             AF_INET6 if ":" in address else AF_INET,
@@ -176,7 +179,7 @@ class HttpLane:
     # -- a name and its addresses -------------------------------------------------------------------------------------
 
     def _begin_named(self, request: Encoded, deadline: float, *, fresh: bool) -> None:
-        host = self._settings.url_of(self._target).host or ""
+        host = self._url.host or ""
         assert self._engine is not None
         resolver = Resolver.of(asyncio.get_running_loop())
         found = resolver.known(host)
@@ -261,7 +264,7 @@ class HttpLane:
         stages = exchange.stages()
         fault = exchange.fault
         if fault is None and answer is not None:
-            onward = settings.redirect(answer.status, answer.headers, settings.url_of(self._target))
+            onward = settings.redirect(answer.status, answer.headers, self._url)
             if onward is not None:
                 fault = Fault(Status.FAIL, str(onward), detail=f"to {answer.headers['Location']}")
             else:

@@ -79,11 +79,17 @@ class HttpSettings:
     headers: Mapping[str, Text]
     api_key: Text | None
     version: VersionLabel
+    plain: frozenset[int]
+    """The statuses that pass without another look at the answer; none where its head or body matter."""
 
     @classmethod
     def of(cls, layer: Layer, settings: Mapping[str, Any]) -> HttpSettings:
         """Reads the settings. Raises `SettingError`."""
         wanted = text(settings, "pattern")
+        status = StatusSet.of("200-299" if settings.get("status") is None else settings["status"])
+        conditions, version = conditions_of(settings.get("json")), VersionLabel.of(settings)
+        rich = wanted is not None or conditions or version != VersionLabel()
+        codes = (code for low, high in status.ranges for code in range(low, high + 1))
         key = settings.get("api_key")
         return cls(
             layer=layer,
@@ -91,29 +97,18 @@ class HttpSettings:
             method=text(settings, "method", "GET") or "GET",
             path=text(settings, "path", "") or "",
             body=text(settings, "body"),
-            status=StatusSet.of("200-299" if settings.get("status") is None else settings["status"]),
+            status=status,
             pattern=None if wanted is None else pattern("pattern", wanted),
-            conditions=conditions_of(settings.get("json")),
+            conditions=conditions,
             slow_s=number(settings, "slow"),
             follow=bool(settings.get("follow", False)),
             max_bytes=int(number(settings, "max_bytes", 65536) or 65536),
             fresh_every=int(number(settings, "fresh_every", 10) or 10),
             headers=headers_of(settings),
             api_key=None if key is None else Text(key),
-            version=VersionLabel.of(settings),
+            version=version,
+            plain=frozenset() if rich else frozenset(codes),
         )
-
-    @property
-    def secret(self) -> bool:
-        """Some header comes from a secret, which may change between looks."""
-        return self.api_key is not None or any(value.secret for value in self.headers.values())
-
-    @property
-    def plain(self) -> frozenset[int]:
-        """The statuses that pass without another look at the answer; none where its head or body matter."""
-        if self.pattern is not None or self.conditions or self.version != VersionLabel():
-            return frozenset()
-        return frozenset(code for low, high in self.status.ranges for code in range(low, high + 1))
 
     def url_of(self, target: Target) -> URL:
         """Where to look. Raises `MisconfiguredError`."""
