@@ -112,6 +112,13 @@ class HttpLane:
                 raise  # it is of whoever was told of the end
             self._give_up(error)
 
+    def prepare(self) -> None:
+        """See `probes.probe.Lane`."""
+        try:
+            self._prepare()
+        except (MisconfiguredError, OSError, ValueError):
+            return
+
     def breathe(self) -> None:
         """See `Engine.breathe`."""
         if self._engine is not None:

@@ -50,6 +50,9 @@ class Lane(Protocol):
     def duration_s(self) -> float:
         """How long the look that ended last took."""
 
+    def prepare(self) -> None:
+        """Does what the first look would do first. What cannot be done is that look's to tell."""
+
     def start(self, deadline: float, *, fresh: bool = False) -> None:
         """Looks, as `Probe.look`. The end may be told before this returns."""
 

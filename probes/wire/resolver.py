@@ -41,6 +41,7 @@ class Resolver:
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
         self._asking: dict[str, asyncio.Task[tuple[str, ...]]] = {}
+        self._waiting: dict[str, int] = {}
         self._hosts: dict[str, tuple[str, ...]] = {}
         self._hosts_mark = -1.0
         self._upstream: dns.asyncresolver.Resolver | None = None
@@ -56,6 +57,10 @@ class Resolver:
             del cls._all[known]
         return cls._all.setdefault(loop, cls())
 
+    def use(self, upstream: dns.asyncresolver.Resolver) -> None:
+        """Asks `upstream` instead of what this host's resolv.conf names."""
+        self._upstream = upstream
+
     def known(self, host: str) -> tuple[str, ...] | None:
         """The addresses of `host` where they are known and still hold."""
         found = self._known.get(host)
@@ -70,13 +75,21 @@ class Resolver:
         if found is not None:
             return found
         task = self._asking.get(host)
-        if task is None:
+        if task is None or task.cancelling():
             task = self._asking[host] = asyncio.ensure_future(self._ask(host))
             task.add_done_callback(lambda done: self._asked(host, done))
-        return await asyncio.shield(task)
+        self._waiting[host] = self._waiting.get(host, 0) + 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._waiting[host] -= 1
+            if not self._waiting[host]:
+                del self._waiting[host]
+                task.cancel()  # nobody waits for it any more
 
     def _asked(self, host: str, task: asyncio.Task[tuple[str, ...]]) -> None:
-        self._asking.pop(host, None)
+        if self._asking.get(host) is task:
+            del self._asking[host]
         if not task.cancelled():
             task.exception()  # whoever still waits gets it; nobody may be left to
 

@@ -58,6 +58,7 @@ class LaneBeat:
         self._intended = self._started = self._delay_s = 0.0
         self._queued = False
         lane.told = self._told
+        lane.prepare()
 
     def start(self, intended: float, now: float, *, queued: bool) -> None:
         """See `steerd.agent.scheduler.Beat`."""

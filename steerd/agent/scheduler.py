@@ -133,11 +133,18 @@ class Scheduler:
                 if not job.busy:  # a look in flight may end, and be told
                     self._close(job)
                 del self._jobs[key]
-        for key, watch in wanted.items():
-            if key not in self._jobs:
-                job = self._jobs[key] = _Job(watch)
-                heapq.heappush(self._heap, self._next(job, self._clock(), self._wall()))
+        new = [_Job(watch) for key, watch in wanted.items() if key not in self._jobs]
+        for job in new:  # all that takes time before any slot is worked out: nobody is late because of it
+            self._jobs[job.watch.key] = job
+            self._make_beat(job)
+        now, wall = self._clock(), self._wall()
+        for job in new:
+            heapq.heappush(self._heap, self._next(job, now, wall))
         self._stir()
+
+    def _make_beat(self, job: _Job) -> None:
+        if self._beats is not None:
+            job.beat = self._beats(job.watch, lambda: self._ended(job))
 
     def confirm(self, key: tuple[str, str], recheck: Recheck, gap_s: float) -> None:
         """Looks again at once, `gap_s` apart, each on time whether or not the one before has ended."""
@@ -247,9 +254,9 @@ class Scheduler:
     def _begin(self, job: _Job, intended: float, *, queued: bool = False) -> None:
         """Starts a regular look."""
         self.in_flight += 1
+        if job.beat is None:
+            self._make_beat(job)  # what could not be made then may be made now
         beat = job.beat
-        if beat is None and self._beats is not None:
-            beat = job.beat = self._beats(job.watch, lambda: self._ended(job))
         if beat is not None:
             beat.start(intended, self._clock(), queued=queued)
         else:
