@@ -8,6 +8,9 @@ import sys
 NAMES = {
     "failover_bind": "crash of an endpoint -> the answer of BIND changes",
     "probes": "CPU of a look, beside other health checkers",
+    "probe_load": "20 000 looks a second on one core, and 10 000 endpoints in memory",
+    "probe_latency": "reported latency against a server's own clock",
+    "probe_soak": "ten minutes of looks: memory, descriptors, tasks",
 }
 
 

@@ -99,11 +99,12 @@ class Answers(_Process):
         while True:
             try:
                 self.asked()
-                return
             except OSError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
+            else:
+                return
 
     def asked(self) -> int:
         """Requests answered so far."""
@@ -200,16 +201,18 @@ class Gdnsd(Peer):
         return None if find("gdnsd") else "Debian: gdnsd"
 
     def start(self, port: int, addresses: int, interval_s: float) -> None:
+        del interval_s
         config, zones = self.folder / "etc", self.folder / "etc" / "zones"
         zones.mkdir(parents=True)
         for name in ("run", "state"):
             (self.folder / name).mkdir()
         dns_port = free_port()
         lines = "".join(f"      a{n} => [ {address(n)}, 1 ]\n" for n in range(min(addresses, 2000)))
-        groups = []
         rows = lines.splitlines(keepends=True)
-        for first in range(0, len(rows), 60):  # a resource holds 64 addresses
-            groups.append(f"    r{first} => {{ service_types => web\n{''.join(rows[first : first + 60])}    }}\n")
+        groups = [  # a resource holds 64 addresses
+            f"    r{first} => {{ service_types => web\n{''.join(rows[first : first + 60])}    }}\n"
+            for first in range(0, len(rows), 60)
+        ]
         (config / "config").write_text(
             f"options => {{ listen => 127.0.0.1:{dns_port}, run_dir => {self.folder}/run, state_dir => {self.folder}/state }}\n"
             "service_types => { web => { plugin => http_status, port => "

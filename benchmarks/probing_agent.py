@@ -47,17 +47,20 @@ class Telemetry(AgentTelemetry):
     def __init__(self, meters: Meters, *, latencies: bool) -> None:
         super().__init__(meters)
         self.delays: list[float] = []
-        self.durations: list[float] | None = [] if latencies else None
+        self.durations: dict[str, list[float]] | None = {} if latencies else None
         self.outcomes: dict[str, int] = {}
 
     def on_look(self, endpoint: str, service: str, zone: str, check: str, *, outcome: Any, delay_s: float) -> None:
         super().on_look(endpoint, service, zone, check, outcome=outcome, delay_s=delay_s)
         assert isinstance(outcome, Outcome)
+        if self.durations is not None:
+            self.durations.setdefault(endpoint, []).append(outcome.duration_s)
         key = f"{outcome.status} {outcome.reason or ''}".strip()
         self.outcomes[key] = self.outcomes.get(key, 0) + 1
 
     def passes(self, endpoint: str, service: str, zone: str, check: str) -> Callable[[float, float], None]:
-        inner, delays, durations = super().passes(endpoint, service, zone, check), self.delays, self.durations
+        inner, delays = super().passes(endpoint, service, zone, check), self.delays
+        durations = self.durations.setdefault(endpoint, []) if self.durations is not None else None
 
         def passed(duration_s: float, delay_s: float) -> None:
             inner(duration_s, delay_s)
@@ -77,7 +80,7 @@ async def main() -> None:
     parser.add_argument("--fresh-every", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--every", type=float, default=1.0, help="seconds between two lines")
-    parser.add_argument("--latencies", action="store_true", help="keep every duration for the line")
+    parser.add_argument("--latencies", action="store_true", help="say every duration so far, by endpoint")
     options = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -108,15 +111,13 @@ def _line(agent: Agent, telemetry: Telemetry) -> None:
         "delay_p50_ms": _at(delays, 0.5) * 1e3,
         "delay_p99_ms": _at(delays, 0.99) * 1e3,
         "delay_max_ms": _at(delays, 1.0) * 1e3,
-        "durations": sorted(durations) if durations is not None else None,
+        "durations": durations,
         "abstaining": status["abstaining"],
         "rss_mib": rss_pages * resource.getpagesize() / 2**20,
         "descriptors": len(list(Path("/proc/self/fd").iterdir())),
         "tasks": len(asyncio.all_tasks()),
         "outcomes": telemetry.outcomes,
     }
-    if durations is not None:
-        durations.clear()
     print(json.dumps(found), flush=True)
 
 

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from probes.clock import StageClock
 from probes.guard import guarded, outcome_of, result, scrubbed
 from probes.http_client import HttpClient, Request, read_bounded
-from probes.http_lane import HttpLane, Told
 from probes.http_settings import HttpSettings, VersionLabel
 from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, tls_of
 from probes.target import Target
 from probes.turns import Turns
 from probes.wire import AVAILABLE
+
+if TYPE_CHECKING:
+    from probes.http_lane import HttpLane, Told
 
 __all__ = ["HttpProbe", "VersionLabel", "build"]
 
@@ -46,8 +48,11 @@ class HttpProbe:
 
         Close it when done. Needs a running loop.
         """
-        if not self._wire:
-            return None
+        return self._lane(target, told) if self._wire else None
+
+    def _lane(self, target: Target, told: Told) -> HttpLane:
+        from probes.http_lane import HttpLane  # noqa: PLC0415 - it needs what `AVAILABLE` says is there
+
         return HttpLane(self._settings, target, told, self._turns, self._resolve, self._tls)
 
     async def look(self, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:
@@ -82,11 +87,11 @@ class HttpProbe:
 
         lane = self._lanes.get(target)
         if fresh or (lane is not None and lane.busy):
-            lane = HttpLane(self._settings, target, told, self._turns, self._resolve, self._tls)
+            lane = self._lane(target, told)
             own = True
         else:
             if lane is None:
-                lane = HttpLane(self._settings, target, told, self._turns, self._resolve, self._tls)
+                lane = self._lane(target, told)
                 self._lanes[target] = lane
             lane.told = told
             own = False

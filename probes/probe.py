@@ -45,6 +45,8 @@ class Lane(Protocol):
     """
 
     told: Callable[[Any, Outcome | None], None]
+    addresses: dict[str, Outcome | None]
+    """Address -> its last outcome (None: a plain pass), where the target's name has more than one."""
 
     @property
     def duration_s(self) -> float:

@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import aiohttp
@@ -24,6 +25,7 @@ from steerd.agent.looks import Looks
 from steerd.agent.observer import AgentObserver, NullObserver
 from steerd.agent.references import References, reference_urls
 from steerd.agent.scheduler import Scheduler
+from steerd.agent.selfview import EVERY_S, SelfView
 from steerd.agent.stream import CoordinatorStream, StreamContext, Timing
 from steerd.agent.voter import Voter
 from steerd.agent.watchlist import Watchlist, watchlist
@@ -47,6 +49,7 @@ class _StoppedError(Exception):
 class _Running:
     """What exists only while the agent runs."""
 
+    view: SelfView
     group: asyncio.TaskGroup
     context: StreamContext
     looks: Looks
@@ -88,7 +91,6 @@ class Agent:
         self._box = BallotBox(name, time.time_ns(), version=__version__)
         self._running: _Running | None = None
         self._missed = 0
-        self._rate = 0.0
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -145,7 +147,9 @@ class Agent:
             beats=looks.beat,
             clock=time.monotonic,
         )
+        view = SelfView(looks, lag, references)
         running = _Running(
+            view=view,
             group=group,
             context=context,
             looks=looks,
@@ -161,7 +165,7 @@ class Agent:
             running.scheduler.run(),
             voter.run_deltas(),
             voter.run_heartbeats(),
-            self._measure_rate(looks),
+            self._look_at_itself(view),
         ):
             group.create_task(work)
         return running
@@ -220,13 +224,12 @@ class Agent:
         self._missed += count
         self._observer.on_missed(count)
 
-    async def _measure_rate(self, looks: Looks) -> None:
-        loop = asyncio.get_running_loop()
-        count, at = looks.count, loop.time()
+    async def _look_at_itself(self, view: SelfView) -> None:
         while True:
-            await asyncio.sleep(2.0)
-            now = loop.time()
-            self._rate, count, at = (looks.count - count) / (now - at), looks.count, now
+            await asyncio.sleep(EVERY_S)
+            values = view.measure(self._missed)
+            self._observer.on_self(values)
+            self._box.note_self(values, asyncio.get_running_loop().time())
 
     # -- what others may ask ------------------------------------------------------------------------------------------
 
@@ -250,7 +253,7 @@ class Agent:
             "abstaining": self._box.abstaining,
             "endpoints": len(self._box.endpoints),
             "looks": running.looks.count if running is not None else 0,
-            "looks_per_s": round(self._rate, 1),
+            "looks_per_s": round(running.view.values.get("looks_per_s", 0.0), 1) if running is not None else 0.0,
             "missed": self._missed,
             "errors": {f"{subject} {check}": reason for (subject, check), (_, reason) in sorted(errors.items())},
         }
@@ -259,6 +262,8 @@ class Agent:
                 "score": running.voter.doubt.score(asyncio.get_running_loop().time()),
                 "loop_lag_s": round(running.lag.last_s, 4),
                 "loop_lag_worst_s": round(running.lag.worst_s, 4),
+                "self": {name: round(value, 6) for name, value in running.view.values.items() if isfinite(value)},
+                "addresses": running.looks.addresses(),
                 "in_flight": running.scheduler.in_flight,
                 "waiting": running.scheduler.waiting,
                 "references": {"total": running.references.total, "failing": dict(running.references.failing)},

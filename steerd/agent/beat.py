@@ -71,6 +71,11 @@ class LaneBeat:
         lane.start(now + self._timeout_s * doubt.timeout_factor(now))
         lane.breathe()
 
+    def addresses(self) -> dict[str, str]:
+        """How the last look at each address ended, where the name has several: "PASS", "FAIL connection refused"."""
+        found = self._lane.addresses.items()
+        return {a: "PASS" if o is None else f"{o.status.value} {o.reason or ''}".strip() for a, o in found}
+
     def close(self) -> None:
         """See `steerd.agent.scheduler.Beat`."""
         self._lane.close()
@@ -92,7 +97,12 @@ class LaneBeat:
             duration_s = lane.duration_s
             if run is not None and looks.box.passes(run, self._subject, started + duration_s):
                 looks.count += 1
-                self._passed(duration_s, max(0.0, self._delay_s))
+                delay_s = self._delay_s
+                if delay_s < 0.0:
+                    delay_s = 0.0
+                elif delay_s > looks.worst_delay_s:
+                    looks.worst_delay_s = delay_s
+                self._passed(duration_s, delay_s)
                 looks.got_out()
                 return
             outcome = lane.passed()

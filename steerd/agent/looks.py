@@ -23,7 +23,8 @@ __all__ = ["Looks"]
 
 class Looks:
     """Every look of an agent, from its start to what follows from it. `scheduler` is given after it was made with `look` and
-    `beat`. `count` is how many looks have ended.
+    `beat`. `count` is how many looks have ended,
+    `worst_delay_s` the latest start since somebody reset it.
     """
 
     scheduler: Scheduler
@@ -36,9 +37,11 @@ class Looks:
         self.box = voter.box
         self.doubt = voter.doubt
         self.count = 0
+        self.worst_delay_s = 0.0
         self.generation = 0
         self.errors: dict[tuple[str, str], tuple[str, str]] = {}
         """(subject, check) -> (service, reason) of the checks that cannot do their job."""
+        self._beats: dict[tuple[str, str], LaneBeat] = {}
         self._lag = lag
         self._references = references
         self._observer = observer
@@ -50,6 +53,7 @@ class Looks:
         self.generation += 1
         self._confirm_gap_s = confirm_gap_s
         self._watched = frozenset(watch.key for watch in watches)
+        self._beats = {key: beat for key, beat in self._beats.items() if key in self._watched}
         for key in self.errors.keys() - self._watched:
             service, _ = self.errors.pop(key)
             self._observer.on_error_over(key[0], service, key[1])
@@ -60,7 +64,14 @@ class Looks:
         if lane is None:
             return None
         passed = self._observer.passes(watch.subject, watch.service, watch.zone, watch.check.name)
-        return LaneBeat(self, watch, lane, passed, ended)
+        beat = self._beats[watch.key] = LaneBeat(self, watch, lane, passed, ended)
+        return beat
+
+    def addresses(self) -> dict[str, dict[str, str]]:
+        """How the last look at each address ended, where a name has several: by "subject check", then by address."""
+        return {
+            f"{subject} {check}": found for (subject, check), beat in self._beats.items() if (found := beat.addresses())
+        }
 
     def run_of(self, watch: Watch) -> CheckRun | None:
         """The run that the watch's looks go into; None where the config has none any more."""
@@ -83,7 +94,9 @@ class Looks:
         doubt = self.doubt
         outcome = _believed(outcome, self._lag.during(started, ended))
         self.count += 1
-        self._tell(due.watch, outcome, max(0.0, started - due.intended))
+        delay_s = max(0.0, started - due.intended)
+        self.worst_delay_s = max(self.worst_delay_s, delay_s)
+        self._tell(due.watch, outcome, delay_s)
         if outcome.host_error:
             doubt.host_error(outcome.reason, ended)
         elif outcome.status is not Status.ERROR:

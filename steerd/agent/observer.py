@@ -5,7 +5,7 @@ The calls are made on the event loop, many thousands a second for `on_look`: the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from probes.outcome import Layer, Outcome, Status
@@ -31,6 +31,9 @@ class AgentObserver(Protocol):
 
     def on_loop_lag(self, lag_s: float) -> None:
         """How late the event loop woke a timer; measured every 100 ms."""
+
+    def on_self(self, values: Mapping[str, float]) -> None:
+        """What the agent sees of itself, each 2 s: see `steerd.agent.selfview.SelfView`."""
 
     def on_abstain(self, reason: str | None) -> None:
         """The agent began to abstain, or votes again (None)."""
@@ -71,6 +74,9 @@ class NullObserver:
         return passed
 
     def on_loop_lag(self, lag_s: float) -> None:
+        """See `AgentObserver`."""
+
+    def on_self(self, values: Mapping[str, float]) -> None:
         """See `AgentObserver`."""
 
     def on_abstain(self, reason: str | None) -> None:

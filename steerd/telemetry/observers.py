@@ -56,6 +56,18 @@ class IncidentSink(Protocol):
         """Must not block."""
 
 
+_SELF = {
+    "steerd.agent.start_delay": "start_delay_s",
+    "steerd.agent.cpu_per_look": "cpu_per_look_s",
+    "steerd.agent.in_flight": "in_flight",
+    "steerd.agent.waiting": "waiting",
+    "steerd.agent.descriptors": "descriptors",
+    "steerd.agent.descriptors.limit": "descriptors_limit",
+    "steerd.agent.resolver.failures": "resolver_failed",
+    "steerd.agent.references.failing": "references_failing",
+}
+
+
 class AgentTelemetry:
     """An agent's measurements, and its log of what changed. `on_look` costs about 2 us: see `tally`."""
 
@@ -67,6 +79,7 @@ class AgentTelemetry:
         self._ttft = meters.tally("steerd.model.ttft")
         self._missed = 0
         self._passes: dict[tuple[str, str, str], Callable[[float, float], None]] = {}
+        self._self: dict[str, float] = {}
         self._abstaining = False
         self._tokens: dict[str, int] = {}
         self._streams: dict[str, bool] = {}
@@ -108,6 +121,10 @@ class AgentTelemetry:
         """The event loop woke a timer this late."""
         self._lag.add((), lag_s)
 
+    def on_self(self, values: Mapping[str, float]) -> None:
+        """What the agent sees of itself."""
+        self._self = dict(values)
+
     def on_abstain(self, reason: str | None) -> None:
         """The agent abstains, or votes again (None)."""
         self._abstaining = reason is not None
@@ -139,6 +156,9 @@ class AgentTelemetry:
         for labels, count in self._duration.counts():
             yield "steerd.check.outcomes", labels, count
         yield "steerd.check.missed", {}, self._missed
+        for metric, name in _SELF.items():
+            if name in self._self:
+                yield metric, {}, self._self[name]
         yield "steerd.agent.abstaining", {}, float(self._abstaining)
         for coordinator, up in self._streams.items():
             yield "steerd.agent.stream", {"coordinator": coordinator}, float(up)

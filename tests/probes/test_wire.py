@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -162,6 +164,30 @@ async def test_both_ways_time_out_alike(serve: Serve) -> None:
     by_wire = await looked(url, {}, wire=True, within_s=0.1)
     assert by_wire == await looked(url, {}, wire=False, within_s=0.1)
     assert by_wire[:2] == (Status.FAIL, "no answer in time")
+
+
+WITHOUT = """
+import select, sys
+del select.epoll
+import asyncio
+from probes.http_probe import HttpProbe
+from probes.outcome import Layer
+from probes.target import Target
+async def main():
+    probe = HttpProbe(Layer.LIVENESS, {}, str)
+    target = Target("e1", "http://127.0.0.1:1")
+    assert probe.lane(target, print) is None
+    outcome = await probe.look(target, asyncio.get_running_loop().time() + 1.0)
+    await probe.close()
+    assert "probes.wire.engine" not in sys.modules
+    print(outcome.status, outcome.reason)
+asyncio.run(main())
+"""
+
+
+def test_without_epoll_looks_go_through_aiohttp() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("FAIL connection refused", 0), done.stderr
 
 
 # -- lanes ----------------------------------------------------------------------------------------------------------------
