@@ -323,10 +323,9 @@ class Exchange:
 
     def _end(self, *, keep: bool) -> None:
         self.end_at = now = time.perf_counter()
+        if self.fault is None and isinstance(self.sock, ssl.SSLSocket):
+            self._session = self.sock.session  # now, since tickets come after the handshake
         if keep and not self._renewed and not self._unsent and self._kept is None:
-            if self.origin.tls is not None:
-                assert isinstance(self.sock, ssl.SSLSocket)
-                self._session = self.sock.session
             self._kept, self._kept_fd, self._kept_since = self.sock, self.fd, now
             self.sock, self.fd = None, -1
         else:

@@ -52,5 +52,7 @@ def test_a_coordinator_keeps_what_an_agent_says_of_itself_and_of_nobody_else() -
 
 def test_status_names_what_is_strained_and_nothing_else() -> None:
     assert _strain({"start_delay_s": 0.01, "descriptors": 10.0, "descriptors_limit": 1024.0}) == ""
-    words = _strain({"start_delay_s": 0.4, "descriptors": 900.0, "descriptors_limit": 1024.0, "references_failing": 1.0})
+    words = _strain(
+        {"start_delay_s": 0.4, "descriptors": 900.0, "descriptors_limit": 1024.0, "references_failing": 1.0}
+    )
     assert words == "looks start up to 0.40 s late, 900 of 1024 descriptors open, 1 references do not answer"
