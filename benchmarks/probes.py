@@ -23,7 +23,8 @@ from tests.support.servers import free_port
 ADDRESSES = 2000
 INTERVAL_S = 1.0
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
-WARM_S = 6.0
+WARM_S = 12.0
+"""Until everything is connected, known to be well, and an agent that was starved while it started votes again."""
 MEASURE_S = 5.0
 PROBES = 400
 """Looks of blackbox_exporter in a round."""
