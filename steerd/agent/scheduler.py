@@ -27,7 +27,7 @@ __all__ = ["Beat", "Beats", "Due", "Scheduler"]
 IDLE_S = 3600.0
 """How long to sleep with nothing to do; a change of the watches wakes earlier."""
 
-TICK_S = 0.01
+TICK_S = 0.005
 """Looks are started in rows at least this far apart: thousands a second then share timers and wake-ups, which on a quiet host cost
 more than the looks themselves. It is the start delay of a busy agent; an idle one starts each look on its time."""
 
