@@ -21,7 +21,7 @@ def run() -> None:
         answers = Answers(folder, free_port())
         answers.start()
         try:
-            for rate in (2_000, 5_000, 10_000, 20_000):
+            for rate in (5_000, 10_000, 20_000):
                 _carry(answers, rate)
         finally:
             answers.stop()
