@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 
@@ -9,7 +10,13 @@ from probes.errors import MisconfiguredError
 from probes.outcome import Layer
 from probes.settings import Resolve, Text
 
-__all__ = ["request_headers"]
+__all__ = ["MARK", "request_headers"]
+
+MARK = "X-Steerd-Probe"
+"""The header that tells a look from traffic: the layer and an id, `liveness/0a1b2c3d`."""
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def request_headers(
@@ -20,7 +27,7 @@ def request_headers(
     Values of secrets are also added to `hidden`, for whoever says something about the answer. Raises
     `MisconfiguredError` when a secret cannot be read or cannot be a header.
     """
-    found = {"X-Steerd-Probe": f"{layer.value}/{secrets.token_hex(4)}"}
+    found = {MARK: f"{layer.value}/{secrets.token_hex(4)}"}
     if api_key is not None:
         key = api_key.read(resolve, "api_key")
         hidden.append(key)
@@ -30,6 +37,6 @@ def request_headers(
         if value.secret:
             hidden.append(found[name])
     for name, sent in found.items():
-        if any(ord(letter) < 32 or ord(letter) == 127 for letter in sent):
+        if _CONTROL.search(sent):
             raise MisconfiguredError(f"the value of header {name} has a line break or control character in it")
     return found

@@ -1,118 +1,64 @@
-"""`http`: one request; status, and optionally a pattern or JSON conditions on the body."""
+"""`http`: one request; status, and optionally a pattern or JSON conditions on the body.
+
+Through the wire engine (`probes.wire`) where it can be had; redirects that are to be followed, and hosts without the engine, go
+through aiohttp. Both end in the same judgement (`HttpSettings.judge`).
+"""
 
 from __future__ import annotations
 
-import re
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from yarl import URL
 
 from probes.clock import StageClock
-from probes.errors import MisconfiguredError, SettingError
 from probes.guard import guarded, outcome_of, result, scrubbed
-from probes.headers import request_headers
-from probes.http_client import HttpClient, Request, join, read_bounded
-from probes.http_status import shown, status_fault
-from probes.json_path import BadJsonError, Condition, conditions_of, parse, values_at
+from probes.http_client import HttpClient, Request, read_bounded
+from probes.http_settings import HttpSettings, VersionLabel
 from probes.outcome import Layer, Outcome, Status
-from probes.settings import (
-    MODEL,
-    Resolve,
-    StatusSet,
-    Text,
-    headers_of,
-    number,
-    pattern,
-    substitute,
-    text,
-    tls_of,
-)
+from probes.settings import Resolve, tls_of
 from probes.target import Target
 from probes.turns import Turns
+from probes.wire import AVAILABLE
+
+if TYPE_CHECKING:
+    from probes.http_lane import HttpLane, Told
 
 __all__ = ["HttpProbe", "VersionLabel", "build"]
 
 _MAX_REDIRECTS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class VersionLabel:
-    """Where an endpoint's version label is: a response header, or a JSON path in the body."""
-
-    header: str | None = None
-    path: str | None = None
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> VersionLabel:
-        """The label that `version` means. One that names another URL or a metric is not this look's to read."""
-        value = settings.get("version") or {}
-        if not isinstance(value, Mapping):
-            raise SettingError("version: write {header: NAME} or {path: JSON path}")
-        if "url" in value or "metric" in value:
-            return cls()
-        return cls(value.get("header"), value.get("path"))
-
-    def read(self, response: aiohttp.ClientResponse, body: bytes) -> str | None:
-        """The label, or None when it is not there."""
-        if self.header is not None:
-            return response.headers.get(self.header)
-        if self.path is not None:
-            try:
-                return next((str(value) for value in values_at(parse(body), self.path)), None)
-            except BadJsonError:
-                return None  # the label is a hint; what is wrong with the body is the conditions' business
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    url: str | None
-    method: str
-    path: str
-    body: str | None
-    status: StatusSet
-    pattern: re.Pattern[str] | None
-    conditions: tuple[Condition, ...]
-    slow_s: float | None
-    follow: bool
-    max_bytes: int
-    headers: Mapping[str, Text]
-    api_key: Text | None
-    version: VersionLabel
-
-
 class HttpProbe:
     """See the module's text. One instance serves one check on any number of targets."""
 
-    def __init__(self, layer: Layer, settings: Mapping[str, Any], resolve: Resolve) -> None:
-        wanted = text(settings, "pattern")
-        key = settings.get("api_key")
+    def __init__(self, layer: Layer, settings: Mapping[str, Any], resolve: Resolve, *, wire: bool = AVAILABLE) -> None:
         self.layer = layer
         self._resolve = resolve
-        self._settings = _Settings(
-            url=text(settings, "url"),
-            method=text(settings, "method", "GET") or "GET",
-            path=text(settings, "path", "") or "",
-            body=text(settings, "body"),
-            status=StatusSet.of("200-299" if settings.get("status") is None else settings["status"]),
-            pattern=None if wanted is None else pattern("pattern", wanted),
-            conditions=conditions_of(settings.get("json")),
-            slow_s=number(settings, "slow"),
-            follow=bool(settings.get("follow", False)),
-            max_bytes=int(number(settings, "max_bytes", 65536) or 65536),
-            headers=headers_of(settings),
-            api_key=None if key is None else Text(key),
-            version=VersionLabel.of(settings),
-        )
-        self._turns = Turns(int(number(settings, "fresh_every", 10) or 10))
-        self._client = HttpClient(tls_of(settings))
+        self._settings = HttpSettings.of(layer, settings)
+        self._tls = tls_of(settings)
+        self._turns = Turns(self._settings.fresh_every)
+        self._client = HttpClient(self._tls)
+        self._wire = wire and not self._settings.follow
+        self._lanes: dict[Target, HttpLane] = {}
+
+    def lane(self, target: Target, told: Told) -> HttpLane | None:
+        """A way to look at `target` again and again without a task each time; None where only `look` can.
+
+        Close it when done. Needs a running loop.
+        """
+        return self._lane(target, told) if self._wire else None
+
+    def _lane(self, target: Target, told: Told) -> HttpLane:
+        from probes.http_lane import HttpLane  # noqa: PLC0415 - it needs what `AVAILABLE` says is there
+
+        return HttpLane(self._settings, target, told, self._turns, self._resolve, self._tls)
 
     async def look(self, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:
         """One request. See `probes.probe.Probe`."""
+        if self._wire:
+            return await self._look_by_wire(target, deadline, fresh=fresh)
         clock = StageClock()
         _, renew = self._turns.next(target.name)
         # A request that is not idempotent must not meet a connection that the server is just closing.
@@ -124,7 +70,42 @@ class HttpProbe:
 
     async def close(self) -> None:
         """Close all connections; safe to call twice."""
+        lanes, self._lanes = list(self._lanes.values()), {}
+        for lane in lanes:
+            lane.close()
         await self._client.close()
+
+    # -- by the wire engine -------------------------------------------------------------------------------------------
+
+    async def _look_by_wire(self, target: Target, deadline: float, *, fresh: bool) -> Outcome:
+        """A look of its own: on the target's kept connection, or on a lane that ends with it."""
+        found: asyncio.Future[tuple[HttpLane, Outcome | None]] = asyncio.get_running_loop().create_future()
+
+        def told(lane: HttpLane, outcome: Outcome | None) -> None:
+            if not found.done():
+                found.set_result((lane, outcome))
+
+        lane = self._lanes.get(target)
+        if fresh or (lane is not None and lane.busy):
+            lane = self._lane(target, told)
+            own = True
+        else:
+            if lane is None:
+                lane = self._lane(target, told)
+                self._lanes[target] = lane
+            lane.told = told
+            own = False
+        try:
+            lane.start(deadline, fresh=fresh)
+            ended, outcome = await found
+            return outcome if outcome is not None else ended.passed()
+        finally:
+            if own or lane.busy:
+                lane.close()
+                if self._lanes.get(target) is lane:
+                    del self._lanes[target]
+
+    # -- by aiohttp ---------------------------------------------------------------------------------------------------
 
     async def _ask_kept(self, target: Target, clock: StageClock, hidden: list[str], *, fresh: bool) -> Outcome:
         """Ask; once more when a kept-alive connection turns out dead, which servers that close idle ones make it."""
@@ -136,99 +117,29 @@ class HttpProbe:
             return await self._ask(target, clock, hidden, fresh=True)
 
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str], *, fresh: bool) -> Outcome:
-        request = self._request(target, hidden)
+        settings = self._settings
+        request = settings.request(target, self._resolve, hidden)
         for _ in range(_MAX_REDIRECTS + 1):
             async with self._client.send(request, target, clock, fresh=fresh) as response:
-                onward = self._redirect(response, request)
+                onward = settings.redirect(response.status, response.headers, request.url)
                 if onward is None:
-                    body, whole = await read_bounded(response, self._settings.max_bytes)
+                    body, whole = await read_bounded(response, settings.max_bytes)
                     return self._judge(target, clock, response, body, whole=whole)
                 if isinstance(onward, str):
-                    return result(Status.FAIL, self.layer, clock, onward, detail=f"to {_location(response)}")
+                    detail = f"to {response.headers['Location']}"
+                    return result(Status.FAIL, self.layer, clock, onward, detail=detail)
                 request = Request(request.method, onward, request.headers, request.body)
         return result(Status.FAIL, self.layer, clock, "too many redirects")
-
-    def _request(self, target: Target, hidden: list[str]) -> Request:
-        settings = self._settings
-        path = settings.path
-        if MODEL in path:
-            if target.model is None:
-                raise MisconfiguredError(f"`path: {path}` needs the model's id: set `model` of the service")
-            path = path.replace(MODEL, quote(target.model, safe=""))
-        body = None if settings.body is None else substitute(settings.body, target).encode()
-        headers = request_headers(self.layer, settings.headers, settings.api_key, self._resolve, hidden)
-        return Request(settings.method, join(settings.url or target.url, path), headers, body)
-
-    def _redirect(self, response: aiohttp.ClientResponse, request: Request) -> URL | str | None:
-        """Where to go on, why not to, or None when the answer is none that redirects."""
-        status = response.status
-        if not 300 <= status < 400 or "Location" not in response.headers or status in self._settings.status:
-            return None
-        if not self._settings.follow:
-            return f"HTTP {status}: redirect"
-        try:
-            onward = request.url.join(URL(response.headers["Location"]))
-        except ValueError:
-            return f"HTTP {status}: redirect to something that is no URL"
-        if onward.origin() != request.url.origin():
-            return f"HTTP {status}: redirect to another host"
-        return onward
 
     def _judge(
         self, target: Target, clock: StageClock, response: aiohttp.ClientResponse, body: bytes, *, whole: bool
     ) -> Outcome:
         settings = self._settings
         version = settings.version.read(response, body)
-        if response.status not in settings.status:
-            return outcome_of(status_fault(response.status, body), self.layer, clock, version=version)
-        unmet = self._unmet(target, response, body, whole=whole)
-        if unmet is not None:
-            status = Status.SLOW if unmet[2] else Status.FAIL
-            return result(status, self.layer, clock, *unmet[:1], detail=unmet[1], version=version)
-        if settings.slow_s is not None and clock.elapsed_s > settings.slow_s:
-            reason = f"slower than {settings.slow_s:g} s"
-            return result(Status.SLOW, self.layer, clock, reason, version=version)
+        fault = settings.judge(target, response.status, response.headers, body, whole=whole, elapsed_s=clock.elapsed_s)
+        if fault is not None:
+            return outcome_of(fault, self.layer, clock, version=version)
         return result(Status.PASS, self.layer, clock, version=version)
-
-    def _unmet(
-        self, target: Target, response: aiohttp.ClientResponse, body: bytes, *, whole: bool
-    ) -> tuple[str, str, bool] | None:
-        """Reason and detail of the first condition on the body that does not hold, and whether it only makes the look SLOW."""
-        settings = self._settings
-        if settings.pattern is None and not settings.conditions:
-            return None
-        coding = response.headers.get("Content-Encoding", "identity").lower()
-        if coding != "identity":
-            return "answer is compressed although it must not be", f"Content-Encoding: {coding}", False
-        if settings.pattern is not None and not settings.pattern.search(body.decode("utf-8", "replace")):
-            return "answer lacks the pattern", f"no match of {settings.pattern.pattern!r} in: {shown(body)}", False
-        if not settings.conditions:
-            return None
-        if not whole:
-            return (
-                "answer too long",
-                f"over {settings.max_bytes} bytes; raise `max_bytes` of this check if that is right",
-                False,
-            )
-        try:
-            document = parse(body)
-        except BadJsonError as error:
-            return "answer is not JSON", f"{error} in: {shown(body)}", False
-        for condition in settings.conditions:
-            why = condition.unmet(document, target)
-            if why is not None:
-                return _reason(condition), why, condition.slow
-        return None
-
-
-def _reason(condition: Condition) -> str:
-    if condition.says is not None:
-        return condition.says
-    return "model not found" if condition.contains == MODEL else f"answer's {condition.path} is not as it should be"
-
-
-def _location(response: aiohttp.ClientResponse) -> str:
-    return response.headers.get("Location", "")
 
 
 def build(layer: Layer, settings: Mapping[str, Any], resolve: Resolve) -> HttpProbe:

@@ -7,13 +7,14 @@ an ERROR (a bug of ours never blames the target), and what overruns its deadline
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 from probes.errors import host_errno
 from probes.outcome import Layer, Outcome, Stages, Status
 from probes.target import Target
 
-__all__ = ["GRACE_S", "Probe", "look_safely"]
+__all__ = ["GRACE_S", "Lane", "Probe", "look_safely"]
 
 GRACE_S = 0.25
 """Seconds a look may run past its deadline before it is cut off."""
@@ -35,6 +36,36 @@ class Probe(Protocol):
 
     async def close(self) -> None:
         """Release connections; safe to call twice."""
+
+
+class Lane(Protocol):
+    """One target looked at again and again, one look at a time, without a task for each (`HttpProbe.lane` makes them).
+
+    `told` is called once a look, with its outcome, or with None for a pass that has nothing else to tell.
+    """
+
+    told: Callable[[Any, Outcome | None], None]
+    addresses: dict[str, Outcome | None]
+    """Address -> its last outcome (None: a plain pass), where the target's name has more than one."""
+
+    @property
+    def duration_s(self) -> float:
+        """How long the look that ended last took."""
+
+    def prepare(self) -> None:
+        """Does what the first look would do first. What cannot be done is that look's to tell."""
+
+    def start(self, deadline: float, *, fresh: bool = False) -> None:
+        """Looks, as `Probe.look`. The end may be told before this returns."""
+
+    def breathe(self) -> None:
+        """Call after each look started in a row of many, so that answers are taken meanwhile."""
+
+    def passed(self) -> Outcome:
+        """The outcome of the plain pass that was just told."""
+
+    def close(self) -> None:
+        """Closes the connections; a look under way ends without a word. Safe to call twice."""
 
 
 async def look_safely(probe: Probe, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Turns"]
+__all__ = ["Turn", "Turns"]
 
 
 @dataclass(slots=True)
-class _Turn:
+class Turn:
+    """One target's looks so far, and whether the next needs a new connection whatever its number."""
+
     looks: int = 0
     renew: bool = False
 
@@ -23,15 +25,24 @@ class Turns:
 
     def __init__(self, fresh_every: int) -> None:
         self._fresh_every = max(1, fresh_every)
-        self._turns: dict[str, _Turn] = {}
+        self._turns: dict[str, Turn] = {}
+
+    @property
+    def fresh_every(self) -> int:
+        """Every how many looks a connection is new."""
+        return self._fresh_every
+
+    def of(self, target: str) -> Turn:
+        """The turn of a target, for who takes it by hand."""
+        return self._turns.setdefault(target, Turn())
 
     def next(self, target: str) -> tuple[int, bool]:
         """The number of this look at the target, from 0, and whether it needs a new connection."""
-        turn = self._turns.setdefault(target, _Turn())
+        turn = self.of(target)
         number = turn.looks
         turn.looks += 1
         return number, turn.renew or turn.looks % self._fresh_every == 0
 
     def ended(self, target: str, *, well: bool) -> None:
         """Tell how the look went."""
-        self._turns.setdefault(target, _Turn()).renew = not well
+        self.of(target).renew = not well

@@ -11,23 +11,24 @@ import resource
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import aiohttp
 
-from probes.outcome import Outcome, Status
 from probes.probe import Probe
 from steerd import __version__
 from steerd.agent.lag import LagMonitor
-from steerd.agent.looker import Looker, close_probes, sample_of
+from steerd.agent.looker import Looker, close_probes
+from steerd.agent.looks import Looks
 from steerd.agent.observer import AgentObserver, NullObserver
-from steerd.agent.purse import Purse
 from steerd.agent.references import References, reference_urls
-from steerd.agent.scheduler import Due, Scheduler
+from steerd.agent.scheduler import Scheduler
+from steerd.agent.selfview import EVERY_S, SelfView
 from steerd.agent.stream import CoordinatorStream, StreamContext, Timing
 from steerd.agent.voter import Voter
-from steerd.agent.watchlist import Watch, Watchlist, watchlist
+from steerd.agent.watchlist import Watchlist, watchlist
 from steerd.core.ballot_box import BallotBox
 from steerd.core.doubt import SelfDoubt
 from steerd.model.fleet import Fleet, Secret
@@ -48,10 +49,10 @@ class _StoppedError(Exception):
 class _Running:
     """What exists only while the agent runs."""
 
+    view: SelfView
     group: asyncio.TaskGroup
     context: StreamContext
-    looker: Looker
-    purse: Purse
+    looks: Looks
     lag: LagMonitor
     references: References
     scheduler: Scheduler
@@ -89,11 +90,7 @@ class Agent:
         # Grows with every start, across restarts of the host too, as long as its clock is roughly right.
         self._box = BallotBox(name, time.time_ns(), version=__version__)
         self._running: _Running | None = None
-        self._errors: dict[tuple[str, str], tuple[str, str]] = {}
-        self._watched: frozenset[tuple[str, str]] = frozenset()
-        self._looks = 0
         self._missed = 0
-        self._rate = 0.0
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -114,7 +111,7 @@ class Agent:
             finally:
                 self._running = None
                 if running is not None:
-                    await running.looker.close()
+                    await running.looks.looker.close()
 
     def reload(self, fleet: Fleet) -> None:
         """Takes a new config while running; what did not change goes on undisturbed.
@@ -140,14 +137,26 @@ class Agent:
             tls=self._tls,
             timing=self._timing,
         )
+        lag, references = LagMonitor(self._on_lag), References(session, self._on_references)
+        looker = Looker(self._resolve, lambda watch: voter.doubt_endpoint(watch.subject, watch.check.name))
+        looks = Looks(looker, voter, lag, references, self._observer)
+        looks.scheduler = Scheduler(
+            looks.look,
+            group.create_task,
+            limit=_look_limit(),
+            missed=self._on_missed,
+            beats=looks.beat,
+            clock=time.monotonic,
+        )
+        view = SelfView(looks, lag, references)
         running = _Running(
+            view=view,
             group=group,
             context=context,
-            looker=Looker(self._resolve, lambda watch: voter.doubt_endpoint(watch.subject, watch.check.name)),
-            purse=Purse(),
-            lag=LagMonitor(self._on_lag),
-            references=References(session, self._on_references),
-            scheduler=Scheduler(self._look, group.create_task, limit=_look_limit(), missed=self._on_missed),
+            looks=looks,
+            lag=lag,
+            references=references,
+            scheduler=looks.scheduler,
             voter=voter,
             streams={},
         )
@@ -157,7 +166,7 @@ class Agent:
             running.scheduler.run(),
             voter.run_deltas(),
             voter.run_heartbeats(),
-            self._measure_rate(),
+            self._look_at_itself(view),
         ):
             group.create_task(work)
         return running
@@ -166,13 +175,13 @@ class Agent:
         """Gives every part its share of the config. The box comes first: looks that end later find their tracker."""
         fleet, now = self._fleet, asyncio.get_running_loop().time()
         self._box.configure(plan.subjects, plan.shared, fleet.verdict, fleet.config_hash, now)
-        running.purse.configure(plan.watches, fleet.tokens_per_day, len(fleet.agents), now)
-        gone = running.looker.set_watches(plan.watches)
+        running.looks.purse.configure(plan.watches, fleet.tokens_per_day, len(fleet.agents), now)
+        gone = running.looks.looker.set_watches(plan.watches)
         if gone:
             running.group.create_task(_retire(gone, self._longest_look_s(plan)))
+        running.looks.configure(plan.watches, fleet.verdict.confirm_gap_s)
         running.scheduler.set_watches(plan.watches)
         running.references.set_urls(reference_urls(fleet, self.name))
-        self._forget_errors(plan)
         self._set_streams(running)
         running.voter.ask_full()
 
@@ -196,84 +205,9 @@ class Agent:
         secret = self._fleet.agent_by_name[self.name].token
         return self._resolve(secret) if secret is not None else None
 
-    # -- looking ------------------------------------------------------------------------------------------------------
-
-    async def _look(self, due: Due) -> None:
-        """One look, from its start to what follows from it."""
-        running = self._running
-        assert running is not None
-        loop, check = asyncio.get_running_loop(), due.watch.check
-        started = loop.time()
-        doubt = running.voter.doubt
-        if not due.queued:
-            doubt.late_look(started - due.intended, check.interval_s, started)
-        outcome = running.purse.instead(due, started)
-        if outcome is None:
-            outcome = await running.looker.look(due, check.timeout_s * doubt.timeout_factor(started))
-            running.purse.paid(due, outcome, loop.time())
-        elif outcome.status is Status.ERROR:
-            self._tell(due.watch, outcome, max(0.0, started - due.intended))
-            return  # nothing was seen, so what the votes say stays
-        ended = loop.time()
-        if check.kind == "progress":
-            running.purse.progress(due.watch.subject, outcome, ended)
-        outcome = _believed(outcome, running.lag.during(started, ended))
-        self._looks += 1
-        self._tell(due.watch, outcome, max(0.0, started - due.intended))
-        if outcome.host_error:
-            doubt.host_error(outcome.reason, ended)
-        elif outcome.status is not Status.ERROR:
-            doubt.looked()
-        sample = sample_of(due, outcome, at=started, tokens=running.looker.tokens(due.watch.subject))
-        seen = running.voter.observe(sample, ended)
-        if seen.urgent:
-            running.references.kick()
-        if self._box.abstaining is None:  # a host in trouble would only make more of it
-            for recheck in seen.confirm:
-                running.scheduler.confirm(due.watch.key, recheck, self._fleet.verdict.confirm_gap_s)
-
     def _asked(self, confirm: Confirm) -> None:
-        """A coordinator says: look at these now."""
-        running = self._running
-        if running is None or self._box.abstaining is not None:
-            return
-        now = asyncio.get_running_loop().time()
-        for endpoint in confirm.endpoints:
-            for recheck in self._box.asked(endpoint, now, paid=endpoint in confirm.paid):
-                running.scheduler.confirm((endpoint, recheck.check), recheck, self._fleet.verdict.confirm_gap_s)
-
-    def _tell(self, watch: Watch, outcome: Outcome, delay_s: float) -> None:
-        self._observer.on_look(
-            watch.subject,
-            watch.service,
-            watch.zone,
-            watch.check.name,
-            outcome=outcome,
-            delay_s=delay_s,
-        )
-        if watch.key not in self._watched:
-            return  # the look ended after a reload took its check away: nobody would ever say that it is well again
-        if outcome.status is Status.ERROR and not outcome.transport:
-            reason = outcome.reason or "the probe could not do its job"
-            if self._errors.get(watch.key) != (watch.service, reason):
-                self._errors[watch.key] = watch.service, reason
-                self._observer.on_error_outcome(
-                    watch.subject,
-                    watch.service,
-                    watch.check.name,
-                    reason,
-                    host=outcome.host_error,
-                    detail=outcome.detail,
-                )
-        elif watch.key in self._errors:
-            del self._errors[watch.key]
-            self._observer.on_error_over(watch.subject, watch.service, watch.check.name)
-
-    def _forget_errors(self, plan: Watchlist) -> None:
-        self._watched = frozenset(watch.key for watch in plan.watches)
-        for key in self._errors.keys() - self._watched:
-            service, _ = self._errors.pop(key)
-            self._observer.on_error_over(key[0], service, key[1])
+        if self._running is not None:
+            self._running.looks.asked(confirm)
 
     # -- itself -------------------------------------------------------------------------------------------------------
 
@@ -292,13 +226,12 @@ class Agent:
         self._missed += count
         self._observer.on_missed(count)
 
-    async def _measure_rate(self) -> None:
-        loop = asyncio.get_running_loop()
-        looks, at = self._looks, loop.time()
+    async def _look_at_itself(self, view: SelfView) -> None:
         while True:
-            await asyncio.sleep(2.0)
-            now = loop.time()
-            self._rate, looks, at = (self._looks - looks) / (now - at), self._looks, now
+            await asyncio.sleep(EVERY_S)
+            values = view.measure(self._missed)
+            self._observer.on_self(values)
+            self._box.note_self(values, asyncio.get_running_loop().time())
 
     # -- what others may ask ------------------------------------------------------------------------------------------
 
@@ -312,25 +245,28 @@ class Agent:
 
     def status(self) -> dict[str, Any]:
         """The agent's own state, ready for JSON. Times in seconds."""
+        running = self._running
+        errors = running.looks.errors if running is not None else {}
         state: dict[str, Any] = {
             "agent": self.name,
             "zone": self._fleet.agent_by_name[self.name].zone,
             "incarnation": self._box.incarnation,
-            "running": self._running is not None,
+            "running": running is not None,
             "abstaining": self._box.abstaining,
             "endpoints": len(self._box.endpoints),
-            "looks": self._looks,
-            "looks_per_s": round(self._rate, 1),
+            "looks": running.looks.count if running is not None else 0,
+            "looks_per_s": round(running.view.values.get("looks_per_s", 0.0), 1) if running is not None else 0.0,
             "missed": self._missed,
-            "errors": {f"{subject} {check}": reason for (subject, check), (_, reason) in sorted(self._errors.items())},
+            "errors": {f"{subject} {check}": reason for (subject, check), (_, reason) in sorted(errors.items())},
         }
-        running = self._running
         if running is not None:
             state |= {
                 "score": running.voter.doubt.score(asyncio.get_running_loop().time()),
                 "loop_lag_s": round(running.lag.last_s, 4),
                 "loop_lag_worst_s": round(running.lag.worst_s, 4),
-                "tokens": running.purse.status(asyncio.get_running_loop().time()),
+                "self": {name: round(value, 6) for name, value in running.view.values.items() if isfinite(value)},
+                "addresses": running.looks.addresses(),
+                "tokens": running.looks.purse.status(asyncio.get_running_loop().time()),
                 "in_flight": running.scheduler.in_flight,
                 "waiting": running.scheduler.waiting,
                 "references": {"total": running.references.total, "failing": dict(running.references.failing)},
@@ -340,20 +276,6 @@ class Agent:
                 },
             }
         return state
-
-
-def _believed(outcome: Outcome, lag_s: float) -> Outcome:
-    """The outcome, unless it blames the target for time that this process lost itself."""
-    if lag_s <= 0.0 or outcome.status not in {Status.FAIL, Status.SLOW}:
-        return outcome
-    return replace(
-        outcome,
-        status=Status.ERROR,
-        reason="the event loop of this host was late during the look",
-        detail=f"{lag_s:.2f} s late; without that: {outcome.status} {outcome.reason}",
-        transport=False,
-        host_error=True,
-    )
 
 
 async def _retire(probes: list[Probe], after_s: float) -> None:

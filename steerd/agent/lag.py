@@ -25,6 +25,7 @@ class LagMonitor:
         self._late: deque[tuple[float, float]] = deque()
         self.last_s = 0.0
         self.worst_s = 0.0
+        self._recent_s = 0.0
 
     async def run(self) -> None:
         """Measures until cancelled."""
@@ -35,11 +36,17 @@ class LagMonitor:
             now = loop.time()
             lag_s = max(0.0, now - self._expected)
             self.last_s, self.worst_s = lag_s, max(self.worst_s, lag_s)
+            self._recent_s = max(self._recent_s, lag_s)
             if lag_s > LAG_LIMIT_S:
                 self._late.append((now, lag_s))
             while self._late and now - self._late[0][0] > _KEEP_S:
                 self._late.popleft()
             self._told(lag_s, now)
+
+    def take_worst(self) -> float:
+        """The longest lag since this was asked last."""
+        found, self._recent_s = self._recent_s, 0.0
+        return found
 
     def during(self, started: float, now: float) -> float:
         """The longest lag over the limit between `started` and `now`, the one not yet over included; 0.0 if none.

@@ -9,7 +9,7 @@ from probes.busy import Moves, busy_or_hung, undecided
 from probes.outcome import Layer as ProbeLayer
 from probes.outcome import Outcome
 from probes.outcome import Status as ProbeStatus
-from probes.probe import Probe, look_safely
+from probes.probe import Lane, Probe, look_safely
 from probes.registry import make
 from probes.target import Target
 from steerd.agent.scheduler import Due
@@ -48,15 +48,17 @@ class Looker:
         self._checks = checks
         subjects = {watch.subject for watch in watches}
         self._tokens = {subject: spent for subject, spent in self._tokens.items() if subject in subjects}
-        return [self._probes.pop(key) for key in gone]
+        retired = [self._probes.pop(key) for key in gone]
+        for watch in watches:
+            self._probe(watch)  # now, before any look is due: a client library takes a tenth of a second to load
+        return retired
 
     async def look(self, due: Due, timeout_s: float) -> Outcome:
         """One look. Never raises but for cancellation."""
         watch = due.watch
-        try:
-            probe = self._probe(watch)
-        except Exception as error:  # noqa: BLE001 - whatever keeps a probe from being made is not the target's fault
-            return Outcome(ProbeStatus.ERROR, ProbeLayer(watch.check.layer.value), f"{watch.check.kind}: {error}")
+        probe = self._probe(watch)
+        if isinstance(probe, str):
+            return Outcome(ProbeStatus.ERROR, ProbeLayer(watch.check.layer.value), f"{watch.check.kind}: {probe}")
         target = Target(watch.subject, watch.url, model=watch.model)
         deadline = asyncio.get_running_loop().time() + timeout_s
         outcome = await look_safely(probe, target, deadline, fresh=due.confirm)
@@ -64,12 +66,24 @@ class Looker:
             self._tokens[watch.subject] = self._tokens.get(watch.subject, 0) + outcome.tokens
         return await self.settle(watch, outcome)
 
+    def unsettled(self, watch: Watch, outcome: Outcome) -> bool:
+        """True where `settle` has something to ask."""
+        return undecided(outcome) and self._mover(watch) is not None
+
     async def settle(self, watch: Watch, outcome: Outcome) -> Outcome:
         """`outcome`, once the engine's counters were asked where it ran out of time: busy, or hung. 3 s at most."""
         if not undecided(outcome) or (mover := self._mover(watch)) is None:
             return outcome
         self._doubted(watch)
         return await busy_or_hung(outcome, mover, Target(watch.subject, watch.url, model=watch.model))
+
+    def lane(self, watch: Watch) -> Lane | None:
+        """What makes the watch's regular looks without a task each; None where its probe has none, or cannot be made."""
+        make_lane = getattr(self._probe(watch), "lane", None)
+        if make_lane is None:
+            return None
+        found: Lane | None = make_lane(Target(watch.subject, watch.url, model=watch.model), _untold)
+        return found
 
     def tokens(self, subject: str) -> int:
         """Tokens that looks at `subject` have spent since the agent started."""
@@ -85,19 +99,24 @@ class Looker:
         other = self._movers.get(watch.subject)
         if other is None or other.probe == watch.probe:
             return None
-        try:
-            probe = self._probe(other)
-        except ValueError:
-            return None  # its own looks say why
+        probe = self._probe(other)  # where it cannot be made, its own looks say why
         return probe if isinstance(probe, Moves) else None
 
-    def _probe(self, watch: Watch) -> Probe:
+    def _probe(self, watch: Watch) -> Probe | str:
+        """The watch's probe, or why there is none."""
         probe = self._probes.get(watch.probe)
         if probe is None:
             check = watch.check
-            probe = make(check.kind, check.layer.value, check.settings, self._resolve)
+            try:
+                probe = make(check.kind, check.layer.value, check.settings, self._resolve)
+            except Exception as error:  # noqa: BLE001 - whatever keeps a probe from being made is not the target's fault
+                return str(error)
             self._probes[watch.probe] = probe
         return probe
+
+
+def _untold(lane: Lane, outcome: Outcome | None) -> None:
+    """Until the lane's owner says who is told."""
 
 
 async def close_probes(probes: list[Probe]) -> None:

@@ -5,11 +5,15 @@ The calls are made on the event loop, many thousands a second for `on_look`: the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from probes.outcome import Outcome
+from probes.outcome import Layer, Outcome, Status
 
-__all__ = ["AgentObserver", "NullObserver"]
+__all__ = ["AgentObserver", "NullObserver", "Passed"]
+
+Passed = Callable[[float, float], None]
+"""A look passed: its duration, and the delay of its start."""
 
 
 class AgentObserver(Protocol):
@@ -20,8 +24,16 @@ class AgentObserver(Protocol):
         dependency's instance as `endpoint`, an empty `service`, and its region (or nothing) as `zone`.
         """
 
+    def passes(self, endpoint: str, service: str, zone: str, check: str) -> Passed:
+        """What to call for each look of this check that passes and has nothing else to tell, instead of `on_look`. Asked for
+        once, called for nearly every look there is.
+        """
+
     def on_loop_lag(self, lag_s: float) -> None:
         """How late the event loop woke a timer; measured every 100 ms."""
+
+    def on_self(self, values: Mapping[str, float]) -> None:
+        """What the agent sees of itself, each 2 s: see `steerd.agent.selfview.SelfView`."""
 
     def on_abstain(self, reason: str | None) -> None:
         """The agent began to abstain, or votes again (None)."""
@@ -52,7 +64,19 @@ class NullObserver:
     def on_look(self, endpoint: str, service: str, zone: str, check: str, *, outcome: Outcome, delay_s: float) -> None:
         """See `AgentObserver`."""
 
+    def passes(self, endpoint: str, service: str, zone: str, check: str) -> Passed:
+        """See `AgentObserver`. Calls `on_look`."""
+
+        def passed(duration_s: float, delay_s: float) -> None:
+            outcome = Outcome(Status.PASS, Layer.LIVENESS, duration_s=duration_s)
+            self.on_look(endpoint, service, zone, check, outcome=outcome, delay_s=delay_s)
+
+        return passed
+
     def on_loop_lag(self, lag_s: float) -> None:
+        """See `AgentObserver`."""
+
+    def on_self(self, values: Mapping[str, float]) -> None:
         """See `AgentObserver`."""
 
     def on_abstain(self, reason: str | None) -> None:

@@ -85,6 +85,10 @@ class Purse:
         self._accounts = accounts
         self._traffic = {subject: seen for subject, seen in self._traffic.items() if subject in subjects}
 
+    def minds(self, key: tuple[str, str]) -> bool:
+        """True where looks of this (subject, check) are asked for with `instead`."""
+        return key in self._accounts
+
     def instead(self, due: Due, now: float) -> Outcome | None:
         """What stands in the place of a look that is due: a PASS where real requests tell as much, an ERROR where there are no
         tokens for it. None lets it be made; `paid` must then be told what it cost.

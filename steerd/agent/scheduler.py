@@ -4,6 +4,9 @@ Intended times come from the cadence, on the wall clock, and are waited for on t
 that is set shifts the next look and nothing else. A regular look is never queued behind itself: while one of the
 same subject and check is in flight or waits for a place, its next slot is counted as missed. Confirms are made
 whatever is in flight.
+
+Regular looks go through a `Beat` where there is one for their watch: a call at the start and a call at the end. All others are
+tasks.
 """
 
 from __future__ import annotations
@@ -14,15 +17,33 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from steerd.agent.watchlist import Watch
 from steerd.core.verdict import Recheck
 
-__all__ = ["Due", "Scheduler"]
+__all__ = ["Beat", "Beats", "Due", "Scheduler"]
 
 IDLE_S = 3600.0
 """How long to sleep with nothing to do; a change of the watches wakes earlier."""
+
+TICK_S = 0.005
+"""Looks are started in rows at least this far apart: thousands a second then share timers and wake-ups, which on a quiet host cost
+more than the looks themselves. It is the start delay of a busy agent; an idle one starts each look on its time."""
+
+
+class Beat(Protocol):
+    """Makes the regular looks of one watch, one at a time, and calls back when each has ended."""
+
+    def start(self, intended: float, now: float, *, queued: bool) -> None:
+        """Looks. The end may be told before this returns."""
+
+    def close(self) -> None:
+        """No more looks; the one under way ends without a word."""
+
+
+Beats = Callable[[Watch, Callable[[], None]], Beat | None]
+"""Makes the beat of a watch, which calls the second argument at the end of each look; None where looks are tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +61,36 @@ class Due:
     queued: bool = False
 
 
-@dataclass(slots=True)
 class _Job:
-    """A watch and where it stands. `slot` is the slot in the heap; `busy` while a regular look waits or is in
-    flight.
+    """A watch and where it stands. `slot` is its slot in the heap, `at` that slot's wall time; `busy` while a regular look
+    waits or is in flight.
     """
 
-    watch: Watch
-    slot: int | None = None
-    busy: bool = False
-    live: bool = True
+    __slots__ = ("at", "beat", "busy", "live", "period_s", "slot", "watch")
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.period_s = watch.cadence.period_s
+        self.slot: int | None = None
+        self.at = 0.0
+        self.busy = False
+        self.live = True
+        self.beat: Beat | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    """A heap entry's load: a regular slot (`recheck` None) or one look of a confirm."""
+class _Confirm:
+    """One look of a confirm, in the heap; a regular slot is there as its job."""
 
     job: _Job
-    counts_as: int = 1
-    confirm: bool = False
+    counts_as: int
 
 
 class Scheduler:
-    """Runs `look` for every due look, as a task made by `spawn`, at most `limit` at a time.
+    """Starts every due look, at most `limit` at a time: by its watch's beat, or by `look` in a task made by `spawn`.
 
-    `missed` is called with the number of slots that were passed over. `wall` is the wall clock in seconds of the epoch.
+    `missed` is called with the number of slots that were passed over. `wall` is the wall clock in seconds of the epoch, `clock`
+    the steady one (the loop's own unless given; that of uvloop stands still within a turn of the loop).
     """
 
     def __init__(
@@ -74,18 +100,23 @@ class Scheduler:
         *,
         limit: int,
         missed: Callable[[int], None],
+        beats: Beats | None = None,
         wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._look = look
-        self._spawn = spawn
+        self.spawn = spawn
         self._limit = limit
         self._missed = missed
+        self._beats = beats
         self._wall = wall
+        self._clock = clock if clock is not None else asyncio.get_running_loop().time
         self._jobs: dict[tuple[str, str], _Job] = {}
-        self._heap: list[tuple[float, int, _Entry]] = []
+        self._heap: list[tuple[float, int, _Job | _Confirm]] = []
         self._order = 0
         self._ready: deque[tuple[_Job, Due]] = deque()
-        self._wake: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._running: asyncio.Future[None] | None = None
         self.in_flight = 0
 
     @property
@@ -99,93 +130,159 @@ class Scheduler:
         for key, job in list(self._jobs.items()):
             if wanted.get(key) != job.watch:
                 job.live = False
+                if not job.busy:  # a look in flight may end, and be told
+                    self._close(job)
                 del self._jobs[key]
-        for key, watch in wanted.items():
-            if key not in self._jobs:
-                job = self._jobs[key] = _Job(watch)
-                self._plan(job)
+        new = [_Job(watch) for key, watch in wanted.items() if key not in self._jobs]
+        for job in new:  # all that takes time before any slot is worked out: nobody is late because of it
+            self._jobs[job.watch.key] = job
+            self._make_beat(job)
+        now, wall = self._clock(), self._wall()
+        for job in new:
+            heapq.heappush(self._heap, self._next(job, now, wall))
         self._stir()
+
+    def _make_beat(self, job: _Job) -> None:
+        if self._beats is not None:
+            job.beat = self._beats(job.watch, lambda: self._ended(job))
 
     def confirm(self, key: tuple[str, str], recheck: Recheck, gap_s: float) -> None:
         """Looks again at once, `gap_s` apart, each on time whether or not the one before has ended."""
         job = self._jobs.get(key)
         if job is None:
             return
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         for number in range(recheck.looks):
-            self._push(now + number * gap_s, _Entry(job, recheck.counts_as, confirm=True))
+            self._order += 1
+            heapq.heappush(self._heap, (now + number * gap_s, self._order, _Confirm(job, recheck.counts_as)))
         self._stir()
 
     async def run(self) -> None:
-        """Starts looks until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            self._start_due(loop.time())
-            at = self._heap[0][0] if self._heap else loop.time() + IDLE_S
-            self._wake = loop.create_future()
-            handle = loop.call_at(at, _wake_up, self._wake)
-            try:
-                await self._wake
-            finally:
-                handle.cancel()
-                self._wake = None
+        """Starts looks until cancelled. Raises what starting one raised."""
+        self._running = asyncio.get_running_loop().create_future()
+        self._tick()
+        try:
+            await self._running
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._running = self._timer = None
+            for job in self._jobs.values():
+                self._close(job)
+
+    def fail(self, error: Exception) -> None:
+        """Ends `run` with an error of a call that nobody waits for."""
+        if self._running is not None and not self._running.done():
+            self._running.set_exception(error)
+
+    # -- time ---------------------------------------------------------------------------------------------------------
 
     def _stir(self) -> None:
-        if self._wake is not None:
-            _wake_up(self._wake)
+        """Something is due now."""
+        if self._running is not None:
+            self._arm(0.0)
 
-    def _push(self, at: float, entry: _Entry) -> None:
+    def _arm(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(at, self._tick)
+
+    def _tick(self) -> None:
+        running = self._running
+        if running is None or running.done():
+            return
+        try:
+            now = self._clock()
+            self._start_due(now)
+            self._arm(max(self._heap[0][0], now + TICK_S) if self._heap else now + IDLE_S)
+        except Exception as error:  # noqa: BLE001 - raised again by `run`
+            self.fail(error)
+
+    def _next(self, job: _Job, now: float, wall: float) -> tuple[float, int, _Job]:
+        """The heap's entry of the job's next slot."""
+        cadence, slot = job.watch.cadence, job.slot
+        if slot is not None and job.at - wall < job.period_s / 2 and wall < (at := cadence.time(slot + 1)):
+            slot += 1  # as nearly always: what `after` would find, for a third of the work
+        else:
+            slot = cadence.after(wall, slot)
+            at = cadence.time(slot)
+        job.slot, job.at = slot, at
         self._order += 1
-        heapq.heappush(self._heap, (at, self._order, entry))
+        return now + at - wall, self._order, job
 
-    def _plan(self, job: _Job) -> None:
-        """Puts the job's next slot into the heap."""
-        wall, steady = self._wall(), asyncio.get_running_loop().time()
-        job.slot = job.watch.cadence.after(wall, job.slot)
-        self._push(steady + job.watch.cadence.time(job.slot) - wall, _Entry(job))
+    # -- looks --------------------------------------------------------------------------------------------------------
 
     def _start_due(self, now: float) -> None:
-        while self._heap and self._heap[0][0] <= now:
-            intended, _, entry = heapq.heappop(self._heap)
-            job = entry.job
+        heap, wall = self._heap, self._wall()
+        while heap and heap[0][0] <= now:
+            intended, _, job = heap[0]
+            if isinstance(job, _Confirm):
+                heapq.heappop(heap)
+                if job.job.live:
+                    queued = self.in_flight >= self._limit
+                    due = Due(job.job.watch, intended, confirm=True, counts_as=job.counts_as, queued=queued)
+                    self._ready.appendleft((job.job, due))
+                continue
             if not job.live:
+                heapq.heappop(heap)
                 continue
-            due = Due(job.watch, intended, entry.confirm, entry.counts_as, queued=self.in_flight >= self._limit)
-            if entry.confirm:
-                self._ready.appendleft((job, due))
-                continue
+            heapq.heapreplace(heap, self._next(job, now, wall))
             # Slots that went by while this process could not look: its own were not made and are not made up for.
-            passed = int((now - intended) / job.watch.cadence.period_s) + job.busy
-            if passed:
-                self._missed(passed)
-            if not job.busy:
-                job.busy = True
-                self._ready.append((job, due))
-            self._plan(job)
+            late = now - intended
+            if job.busy or late >= job.period_s:
+                self._missed(int(late / job.period_s) + job.busy)
+                if job.busy:
+                    continue
+            job.busy = True
+            if self._ready or self.in_flight >= self._limit:
+                self._ready.append((job, Due(job.watch, intended, queued=self.in_flight >= self._limit)))
+            else:
+                self._begin(job, intended)
         self._fill()
 
     def _fill(self) -> None:
         while self._ready and self.in_flight < self._limit:
             job, due = self._ready.popleft()
             if not job.live:
-                continue
-            self.in_flight += 1
-            self._spawn(self._run(job, due))
+                self._close(job)
+            elif due.confirm:
+                self.in_flight += 1
+                self.spawn(self._run(job, due))
+            else:
+                self._begin(job, due.intended, queued=due.queued)
+
+    def _begin(self, job: _Job, intended: float, *, queued: bool = False) -> None:
+        """Starts a regular look."""
+        self.in_flight += 1
+        if job.beat is None:
+            self._make_beat(job)  # what could not be made then may be made now
+        beat = job.beat
+        if beat is not None:
+            beat.start(intended, self._clock(), queued=queued)
+        else:
+            self.spawn(self._run(job, Due(job.watch, intended, queued=queued)))
 
     async def _run(self, job: _Job, due: Due) -> None:
         try:
             await self._look(due)
         finally:
-            self.in_flight -= 1
-            if not due.confirm:
-                job.busy = False
-            self._fill_later()
+            if due.confirm:
+                self.in_flight -= 1
+                if self._ready:
+                    self._stir()
+            else:
+                self._ended(job)
 
-    def _fill_later(self) -> None:
+    def _ended(self, job: _Job) -> None:
+        """A regular look ended."""
+        self.in_flight -= 1
+        job.busy = False
+        if not job.live:
+            self._close(job)
         if self._ready:
             self._stir()
 
-
-def _wake_up(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+    def _close(self, job: _Job) -> None:
+        if job.beat is not None:
+            job.beat.close()
+            job.beat = None

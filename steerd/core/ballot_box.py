@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from steerd.core.verdict import CheckRule, CheckRun, EndpointTracker, Observation, Recheck
 from steerd.model.rules import VerdictRules
-from steerd.model.sample import Reading, Sample, Status
+from steerd.model.sample import SELF, Reading, Sample, Status
 from steerd.model.vote import Ballot, Heartbeat, Verdict, Vote
 
 __all__ = ["READING_LIFE_S", "REFRESH_ROUNDS", "BallotBox", "Subject"]
@@ -145,6 +145,23 @@ class BallotBox:
             return False
         self._dirty[endpoint] = None
         return True
+
+    def passes(self, run: CheckRun, subject: str, ended: float) -> bool:
+        """The short way of `observe`: a regular look of `subject`, whose run is `run` (see `run`), passed and says nothing
+        else. False, and nothing is taken, where that would change anything: then `observe` it.
+        """
+        if not run.steady or subject in self._left_out:
+            return False
+        run.looks += 1
+        run.passed += 1
+        run.last_at = max(run.last_at, ended)
+        return True
+
+    def note_self(self, values: Mapping[str, float], now: float) -> None:
+        """What the agent sees of itself, by name: goes out with the next heartbeat, under the agent's own name."""
+        for name, value in values.items():
+            self._readings[SELF + self.agent, name] = (value, now)
+            self._unsent[SELF + self.agent, name] = None
 
     def _observe_shared(self, sample: Sample, now: float) -> Observation:
         """A dependency is looked at once for all endpoints behind it; only a change of its state reaches their

@@ -77,6 +77,8 @@ class SelfDoubt:
 
     def timeout_factor(self, now: float) -> float:
         """What to stretch timeouts by: 1 at score 0, 4 at score 7."""
+        if not self._score:
+            return 1.0  # asked before every look: a well agent's answer costs nothing
         return 1.0 + (_MAX_FACTOR - 1.0) * self.score(now) / MAX_SCORE
 
     def reason(self, now: float) -> str | None:

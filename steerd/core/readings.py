@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from math import isfinite
 
-from steerd.model.sample import Reading
+from steerd.model.sample import SELF, Reading
 
 __all__ = ["Readings"]
 
+
+_SELF_NAMES, _SELF_NAME = 32, 64
+"""Numbers of one agent on itself, and the length of their names, at most: what comes over a stream is bounded."""
 
 _NAMES = frozenset({"ttft_s", "running", "waiting"})
 
@@ -22,6 +25,7 @@ class Readings:
 
     def __init__(self) -> None:
         self._subjects: frozenset[str] = frozenset()
+        self._selves: dict[str, dict[str, float]] = {}
         self._values: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
 
     def configure(self, subjects: Iterable[str], agents: Collection[str]) -> None:
@@ -29,6 +33,7 @@ class Readings:
         self._subjects = frozenset(subjects)
         for key in [k for k in self._values if k[0] not in self._subjects]:
             del self._values[key]
+        self._selves = {name: own for name, own in self._selves.items() if name in agents}
         for values in self._values.values():
             for agent in [a for a in values if a not in agents]:
                 del values[agent]
@@ -36,6 +41,10 @@ class Readings:
     def fold(self, agent: str, readings: Iterable[Reading], now: float) -> None:
         """Takes readings of one agent; an older one than is known changes nothing."""
         for reading in readings:
+            if reading.subject == SELF + agent and isfinite(reading.value) and len(reading.name) <= _SELF_NAME:
+                own = self._selves.setdefault(agent, {})
+                if reading.name in own or len(own) < _SELF_NAMES:
+                    own[reading.name] = reading.value
             if reading.name not in _NAMES:
                 continue
             if reading.subject not in self._subjects or not isfinite(reading.value):
@@ -45,6 +54,10 @@ class Readings:
             known = values.get(agent)
             if known is None or known[1] <= at:
                 values[agent] = (reading.value, at)
+
+    def of_itself(self, agent: str) -> dict[str, float]:
+        """What an agent said of itself last: loop lag, start delay, descriptors and the like, by name with the unit."""
+        return dict(self._selves.get(agent, {}))
 
     def values(self, subject: str, name: str, now: float, within_s: float) -> list[float]:
         """What agents read no longer than `within_s` ago, smallest first."""

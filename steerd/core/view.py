@@ -60,7 +60,9 @@ def _agent(world: World, name: str, now: float) -> dict[str, Any]:
     if state is None or state.heard_at is None:
         return {"zone": zone, "state": "absent", "age_s": None}
     word = "absent" if not state.fresh else "abstaining" if state.abstaining is not None else "voting"
-    return {"zone": zone, "state": word, "age_s": round(now - state.heard_at, 3), "reason": state.abstaining}
+    found = {"zone": zone, "state": word, "age_s": round(now - state.heard_at, 3), "reason": state.abstaining}
+    own = world.readings.of_itself(name)
+    return {**found, "self": {key: round(value, 6) for key, value in sorted(own.items())}} if own else found
 
 
 def served_shares(world: World, service: str) -> dict[str, float]:

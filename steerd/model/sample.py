@@ -10,7 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["Layer", "Reading", "Sample", "Status"]
+__all__ = ["SELF", "Layer", "Reading", "Sample", "Status"]
+
+
+SELF = "agent:"
+"""Before its name: the subject of what an agent reads of itself."""
 
 
 class Status(StrEnum):

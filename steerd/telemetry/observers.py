@@ -56,6 +56,18 @@ class IncidentSink(Protocol):
         """Must not block."""
 
 
+_SELF = {
+    "steerd.agent.start_delay": "start_delay_s",
+    "steerd.agent.cpu_per_look": "cpu_per_look_s",
+    "steerd.agent.in_flight": "in_flight",
+    "steerd.agent.waiting": "waiting",
+    "steerd.agent.descriptors": "descriptors",
+    "steerd.agent.descriptors.limit": "descriptors_limit",
+    "steerd.agent.resolver.failures": "resolver_failed",
+    "steerd.agent.references.failing": "references_failing",
+}
+
+
 class AgentTelemetry:
     """An agent's measurements, and its log of what changed. `on_look` costs about 2 us: see `tally`."""
 
@@ -66,6 +78,8 @@ class AgentTelemetry:
         self._lag = meters.tally("steerd.agent.loop_lag")
         self._ttft = meters.tally("steerd.model.ttft")
         self._missed = 0
+        self._passes: dict[tuple[str, str, str], Callable[[float, float], None]] = {}
+        self._self: dict[str, float] = {}
         self._abstaining = False
         self._tokens: dict[str, int] = {}
         self._streams: dict[str, bool] = {}
@@ -82,9 +96,34 @@ class AgentTelemetry:
         if outcome.tokens:
             self._tokens[service] = self._tokens.get(service, 0) + outcome.tokens
 
+    def passes(self, endpoint: str, service: str, zone: str, check: str) -> Callable[[float, float], None]:
+        """`on_look` for plain passes: (duration, delay) in seconds."""
+        del endpoint
+        key = (service, zone, check)
+        known = self._passes.get(key)
+        if known is not None:
+            return known
+        duration, delay = self._duration, self._delay
+        add_duration: Callable[[float], None] | None = None
+        add_delay: Callable[[float], None] | None = None
+
+        def passed(duration_s: float, delay_s: float) -> None:
+            nonlocal add_duration, add_delay
+            if add_duration is None or add_delay is None:  # a series begins with its first look
+                add_duration, add_delay = duration.adder((service, zone, check, "PASS")), delay.adder((check,))
+            add_duration(duration_s)
+            add_delay(delay_s)
+
+        self._passes[key] = passed
+        return passed
+
     def on_loop_lag(self, lag_s: float) -> None:
         """The event loop woke a timer this late."""
         self._lag.add((), lag_s)
+
+    def on_self(self, values: Mapping[str, float]) -> None:
+        """What the agent sees of itself."""
+        self._self = dict(values)
 
     def on_abstain(self, reason: str | None) -> None:
         """The agent abstains, or votes again (None)."""
@@ -117,6 +156,9 @@ class AgentTelemetry:
         for labels, count in self._duration.counts():
             yield "steerd.check.outcomes", labels, count
         yield "steerd.check.missed", {}, self._missed
+        for metric, name in _SELF.items():
+            if name in self._self:
+                yield metric, {}, self._self[name]
         yield "steerd.agent.abstaining", {}, float(self._abstaining)
         for coordinator, up in self._streams.items():
             yield "steerd.agent.stream", {"coordinator": coordinator}, float(up)

@@ -7,6 +7,7 @@ counts when somebody collects, so readers and exporters see no difference.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from typing import Final
 
 from opentelemetry.sdk.metrics.export import AggregationTemporality, Histogram, HistogramDataPoint, Metric
@@ -24,13 +25,22 @@ _OVERFLOW: Final = {"otel.metric.overflow": True}
 class _Row:
     """Counts of one series."""
 
-    __slots__ = ("buckets", "least", "most", "total")
+    __slots__ = ("bounds", "buckets", "least", "most", "total")
 
-    def __init__(self, buckets: int) -> None:
-        self.buckets = [0] * buckets
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.buckets = [0] * (len(bounds) + 1)
         self.total = 0.0
         self.least = float("inf")
         self.most = float("-inf")
+
+    def add(self, value: float) -> None:
+        self.buckets[bisect_left(self.bounds, value)] += 1
+        self.total += value
+        if value < self.least:  # noqa: PLR1730 - `min` costs a call, five times the comparison
+            self.least = value
+        if value > self.most:  # noqa: PLR1730 - as above
+            self.most = value
 
 
 class Tally:
@@ -49,21 +59,21 @@ class Tally:
         row = self._rows.get(labels)
         if row is None:
             row = self._new_row(labels)
-        row.buckets[bisect_left(self._bounds, value)] += 1
-        row.total += value
-        if value < row.least:  # noqa: PLR1730 - `min` costs a call, five times the comparison
-            row.least = value
-        if value > row.most:  # noqa: PLR1730 - as above
-            row.most = value
+        row.add(value)
+
+    def adder(self, labels: tuple[str, ...]) -> Callable[[float], None]:
+        """`add` of one series, for who adds to it again and again. The series begins now, at 0."""
+        row = self._rows.get(labels)
+        return (row if row is not None else self._new_row(labels)).add
 
     def _new_row(self, labels: tuple[str, ...]) -> _Row:
         if len(labels) != len(self.spec.labels):
             raise ValueError(f"{self.spec.name} has the labels {self.spec.labels}, not {labels}")
         if len(self._rows) >= self._limit:
             if self._overflow is None:
-                self._overflow = _Row(len(self._bounds) + 1)
+                self._overflow = _Row(self._bounds)
             return self._overflow
-        row = self._rows[labels] = _Row(len(self._bounds) + 1)
+        row = self._rows[labels] = _Row(self._bounds)
         return row
 
     def counts(self) -> list[tuple[dict[str, str], int]]:

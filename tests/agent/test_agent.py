@@ -10,9 +10,12 @@ from dataclasses import replace
 
 import pytest
 
+from probes.faults import Fault
 from probes.outcome import Layer as ProbeLayer
 from probes.outcome import Outcome, Status
-from steerd.agent.agent import Agent, _believed
+from probes.wire.exchange import Exchange
+from steerd.agent.agent import Agent
+from steerd.agent.looks import _believed
 from steerd.agent.observer import NullObserver
 from steerd.model.fleet import Check, Dependency, Fleet
 from steerd.model.rules import VerdictRules
@@ -302,14 +305,17 @@ async def test_an_agent_whose_every_look_fails_on_its_host_abstains_whatever_its
     ears = Ears()
     async with running(make_fleet(targets.url, {"co1": listener.url}), ears) as agent:
         await until(lambda: well(listener, "e1", "e2"))
-        looks = agent._running.looker if agent._running is not None else None
-        assert looks is not None
+        assert agent._running is not None
 
-        async def unreachable(*_: object) -> Outcome:
-            return Outcome(Status.ERROR, ProbeLayer.LIVENESS, "this host: network is unreachable", host_error=True)
+        def unreachable(exchange: Exchange, *_: object, **__: object) -> None:
+            exchange.busy, exchange.status, exchange.answer, exchange.end_at = False, 0, None, exchange.start_at
+            exchange.connect_at = exchange.connected_at = exchange.first_at = exchange.tls_at = 0.0
+            words = "this host: network is unreachable"
+            exchange.fault = Fault(Status.ERROR, words, host_error=True)
+            exchange.ended(exchange)
 
         with monkeypatch.context() as cut:
-            cut.setattr(looks, "look", unreachable)
+            cut.setattr(Exchange, "begin", unreachable)
             await until(lambda: ears.abstains)
             assert "network is unreachable" in str(ears.abstains[0])
         await until(lambda: ears.abstains[-1] is None)

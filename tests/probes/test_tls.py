@@ -213,3 +213,29 @@ async def test_a_client_certificate_that_is_wanted_and_missing_is_the_checks_err
     client.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "client.pem"))
     outcome = await look("http", url, {"ca": ca_file, "cert": str(tmp_path / "client.pem")})
     assert outcome.status is Status.PASS
+
+
+async def test_a_session_is_used_again_by_regular_looks_and_never_by_fresh_ones(
+    look: Look, serve: Serve, ca: trustme.CA, ca_file: str
+) -> None:
+    """A resumed session shows no certificate: a look that is to see whether it is still good must not use one."""
+    reused: list[bool] = []
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Promises to keep the connection, and lets go of it at once."""
+        await reader.readuntil(b"\r\n\r\n")
+        reused.append(writer.get_extra_info("ssl_object").session_reused)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+
+    port = await serve(once, ssl=server_side(ca, NAME))
+    settings = {"ca": ca_file, "fresh_every": 1000}
+
+    async def looked(*, fresh: bool = False) -> Status:
+        outcome = await look("http", f"https://{NAME}:{port}", settings, address="127.0.0.1", fresh=fresh)
+        return outcome.status
+
+    for _ in range(3):
+        assert await looked() is Status.PASS
+    assert await looked(fresh=True) is Status.PASS
+    assert reused == [False, True, True, False]

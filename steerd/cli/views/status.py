@@ -245,7 +245,25 @@ def _agents(agents: Json) -> Text:
             line.append_text(health("unknown", text=str(agent["state"])))
             line.append(f", last heard {age:.0f} s ago" if age is not None else ", never heard")
             line.append(f": {agent['reason']}" if agent.get("reason") else "")
+        if strained := _strain(agent.get("self", {})):
+            line.append(f"\n  {name} in {agent.get('zone', '?')}: {strained}")
     return line
+
+
+def _strain(own: Json) -> str:
+    """What an agent sees of itself that its reader should know; nothing of one that is well."""
+    words = []
+    if own.get("start_delay_s", 0.0) > 0.25:
+        words.append(f"looks start up to {own['start_delay_s']:.2f} s late")
+    if own.get("loop_lag_s", 0.0) > 0.25:
+        words.append(f"event loop {own['loop_lag_s']:.2f} s late")
+    if own.get("waiting", 0.0) > 0:
+        words.append(f"{own['waiting']:.0f} looks wait for a place")
+    if own.get("descriptors", 0.0) > 0.8 * own.get("descriptors_limit", float("inf")):
+        words.append(f"{own['descriptors']:.0f} of {own['descriptors_limit']:.0f} descriptors open")
+    if own.get("references_failing", 0.0) > 0:
+        words.append(f"{own['references_failing']:.0f} references do not answer")
+    return ", ".join(words)
 
 
 def _count(number: int, what: str) -> str:

@@ -126,7 +126,7 @@ async def test_an_agent_looks_once_however_many_rest_on_it(file: Path, server: R
         text = server.command("INFO", "stats")
         return int(text.partition("total_connections_received:")[2].split()[0])
 
-    looker = Looker(resolve)
+    looker = Looker(resolve, lambda _: None)
     looker.set_watches(watches)
     before = clients()
     outcome = await looker.look(Due(watches[0], 0.0), 2.0)

@@ -1,0 +1,184 @@
+"""Names with several addresses, each a target of its own, against a real DNS server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import dns.asyncresolver
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
+import pytest
+
+from probes.http_lane import fold
+from probes.http_probe import HttpProbe
+from probes.outcome import Layer, Outcome, Status
+from probes.target import Target
+from probes.wire import AVAILABLE
+from probes.wire.resolver import Resolver
+
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the wire engine needs Linux and httptools")
+
+
+class Names(asyncio.DatagramProtocol):
+    """Answers A questions from `records` (name -> TTL, addresses); silent while `mute`, SERVFAIL while `broken`."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, tuple[int, tuple[str, ...]]] = {}
+        self.asked: list[str] = []
+        self.mute = self.broken = False
+        self._transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, where: Any) -> None:
+        question = dns.message.from_wire(data)
+        name, kind = question.question[0].name.to_text(), question.question[0].rdtype
+        if kind == 1:
+            self.asked.append(name)
+        if self.mute:
+            return
+        reply = dns.message.make_response(question)
+        reply.flags |= dns.flags.RA
+        found = self.records.get(name.rstrip("."))
+        if self.broken:
+            reply.set_rcode(dns.rcode.SERVFAIL)
+        elif found is None:
+            reply.set_rcode(dns.rcode.NXDOMAIN)
+        elif kind == 1:
+            reply.answer.append(dns.rrset.from_text(name, found[0], "IN", "A", *found[1]))
+        self._transport.sendto(reply.to_wire(), where)
+
+
+@pytest.fixture
+async def names() -> AsyncIterator[Names]:
+    loop = asyncio.get_running_loop()
+    transport, found = await loop.create_datagram_endpoint(Names, local_addr=("127.0.0.1", 0))
+    upstream = dns.asyncresolver.Resolver(configure=False)
+    upstream.nameservers = ["127.0.0.1"]
+    upstream.port = transport.get_extra_info("sockname")[1]
+    Resolver.of(loop).use(upstream)
+    yield found
+    transport.close()
+
+
+class Site:
+    """A server on one port of several addresses; `hosts` is what it was asked for as."""
+
+    def __init__(self) -> None:
+        self.hosts: list[tuple[str, str]] = []
+        self.servers: dict[str, asyncio.Server] = {}
+        self.port = 0
+
+    async def open(self, *addresses: str) -> None:
+        for address in addresses:
+            server = await asyncio.start_server(self._answer, address, self.port)
+            self.port = server.sockets[0].getsockname()[1]
+            self.servers[address] = server
+
+    async def close(self) -> None:
+        for server in self.servers.values():
+            server.close()
+            await server.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            host = next(line for line in head.split(b"\r\n") if line.startswith(b"Host: "))[6:]
+            self.hosts.append((writer.get_extra_info("sockname")[0], host.decode()))
+            last = b"Connection: close" in head
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            if last:
+                break
+        writer.close()
+
+
+async def looked(probe: HttpProbe, url: str, within_s: float = 2.0, *, fresh: bool = True) -> Outcome:
+    return await probe.look(Target("e1", url), asyncio.get_running_loop().time() + within_s, fresh=fresh)
+
+
+async def test_every_address_is_looked_at_with_the_names_host(names: Names) -> None:
+    site, probe = Site(), HttpProbe(Layer.LIVENESS, {}, str)
+    await site.open("127.0.0.1", "127.0.0.2")
+    names.records["chat.test"] = (60, ("127.0.0.1", "127.0.0.2"))
+    url = f"http://chat.test:{site.port}"
+    well = await looked(probe, url)
+    assert (well.status, well.stages.dns_s is not None) == (Status.PASS, True)
+    assert sorted(site.hosts) == [(a, f"chat.test:{site.port}") for a in ("127.0.0.1", "127.0.0.2")]
+    names.records["chat.test"] = (60, ("127.0.0.1", "127.0.0.2", "127.0.0.3"))
+    names.records["half.test"] = (60, ("127.0.0.1", "127.0.0.3"))
+    names.records["dead.test"] = (60, ("127.0.0.3", "127.0.0.4"))
+    half = await looked(probe, f"http://half.test:{site.port}")
+    assert (half.status, half.reason, half.transport) == (Status.SLOW, "1 of 2 addresses: connection refused", False)
+    assert half.detail == "127.0.0.3: connection refused"
+    dead = await looked(probe, f"http://dead.test:{site.port}")
+    assert (dead.status, dead.reason, dead.transport) == (Status.FAIL, "connection refused", True)
+    await probe.close()
+    await site.close()
+
+
+async def test_a_ttl_is_respected_and_a_change_seen_after_it(names: Names) -> None:
+    resolver = Resolver.of(asyncio.get_running_loop())
+    names.records["long.test"] = (60, ("127.0.0.1",))
+    names.records["short.test"] = (1, ("127.0.0.1",))
+    for _ in range(3):
+        assert await resolver.resolve("long.test") == ("127.0.0.1",)
+    assert names.asked == ["long.test."]
+    assert await resolver.resolve("short.test") == ("127.0.0.1",)
+    names.records["short.test"] = names.records["long.test"] = (1, ("127.0.0.2",))
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + 5.0
+    while await resolver.resolve("short.test") != ("127.0.0.2",):
+        assert loop.time() < until_s
+        await asyncio.sleep(0.05)
+    assert await resolver.resolve("long.test") == ("127.0.0.1",)
+
+
+async def test_looks_that_wait_for_one_name_ask_once(names: Names) -> None:
+    names.records["many.test"] = (60, ("127.0.0.1",))
+    resolver = Resolver.of(asyncio.get_running_loop())
+    await asyncio.gather(*(resolver.resolve("many.test") for _ in range(20)))
+    assert names.asked == ["many.test."]
+
+
+async def test_a_resolver_that_fails_is_this_hosts_trouble_and_a_name_that_is_not_there_nobodys(names: Names) -> None:
+    probe, resolver = HttpProbe(Layer.LIVENESS, {}, str), Resolver.of(asyncio.get_running_loop())
+    gone = await looked(probe, "http://gone.test:1")
+    assert (gone.status, gone.host_error, gone.reason) == (Status.ERROR, False, "the endpoint's name does not resolve")
+    assert resolver.trouble is None
+    names.mute = True
+    silent = await looked(probe, "http://silent.test:1", 0.2)
+    assert (silent.status, silent.host_error) == (Status.ERROR, True)
+    assert silent.reason == "name resolution timed out on this host"
+    names.mute, names.broken = False, True
+    broken = await looked(probe, "http://broken.test:1", 6.0)
+    assert (broken.status, broken.host_error) == (Status.ERROR, True)
+    assert broken.reason == "name resolution failed on this host"
+    assert resolver.trouble is not None
+    await probe.close()
+
+
+def outcome(status: Status, seconds: float = 0.1) -> Outcome:
+    return Outcome(status, Layer.LIVENESS, None if status is Status.PASS else status.value, duration_s=seconds)
+
+
+@pytest.mark.parametrize(
+    ("parts", "whole"),
+    [
+        ("PASS PASS", "PASS"),
+        ("PASS FAIL", "SLOW"),
+        ("FAIL FAIL", "FAIL"),
+        ("FAIL ERROR", "FAIL"),
+        ("PASS ERROR", "PASS"),
+        ("ERROR ERROR", "ERROR"),
+        ("SATURATED FAIL", "SLOW"),
+        ("SATURATED SLOW", "SLOW"),
+        ("SATURATED PASS", "SATURATED"),
+    ],
+)
+def test_how_addresses_become_one(parts: str, whole: str) -> None:
+    found = fold({f"10.0.0.{n}": outcome(Status(word)) for n, word in enumerate(parts.split())})
+    assert found.status == whole
