@@ -20,7 +20,7 @@ from probes.outcome import Layer, Outcome, Status
 from probes.settings import MODEL, Resolve, number, substitute, text
 from probes.target import Target
 
-__all__ = ["InferProbe", "build"]
+__all__ = ["InferProbe", "build", "inputs_of", "wrong"]
 
 _TENSOR = {"name", "shape", "datatype", "data", "parameters"}
 
@@ -33,7 +33,7 @@ class InferProbe:
         self._caller = JsonCaller(layer, settings, resolve, max_bytes=1_048_576)
         self._path = text(settings, "path", "/v2/models/$model/infer") or ""
         self._model = text(settings, "model", MODEL) or MODEL
-        self._inputs = _inputs(settings.get("inputs"))
+        self._inputs = inputs_of(settings.get("inputs"))
         self._conditions = conditions_of(settings.get("json"))
         self._slow_s = number(settings, "slow")
         self._body = dict(settings.get("body") or {})
@@ -57,9 +57,9 @@ class InferProbe:
             raise MisconfiguredError("`inputs` of this check must say which tensors to send")
         answer = await self._caller.post(target, clock, path, {"inputs": self._inputs, **self._body}, hidden)
         document, version = answer.document, answer.version
-        wrong = _wrong(document)
-        if wrong is not None:
-            raise self._caller.failed(clock, *wrong)
+        fault = wrong(document)
+        if fault is not None:
+            raise self._caller.failed(clock, *fault)
         for condition in self._conditions:
             why = condition.unmet(document, target)
             if why is not None:
@@ -71,7 +71,8 @@ class InferProbe:
         return result(Status.PASS, self.layer, clock, version=version, readings=readings)
 
 
-def _inputs(value: Any) -> list[Any]:
+def inputs_of(value: Any) -> list[Any]:
+    """The tensors that `inputs` means. Raises `SettingError`."""
     if value is None:
         return []
     items = value if isinstance(value, (list, tuple)) else [value]
@@ -81,7 +82,7 @@ def _inputs(value: Any) -> list[Any]:
     return list(items)
 
 
-def _wrong(document: Any) -> tuple[str, str] | None:
+def wrong(document: Any) -> tuple[str, str] | None:
     """Reason and detail of an answer that is no inference."""
     outputs = document.get("outputs") if isinstance(document, dict) else None
     if not isinstance(outputs, list) or not outputs:

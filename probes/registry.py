@@ -42,6 +42,7 @@ _MODULES = {
     "version": "probes.version_label",
     "exec": "probes.exec_probe",
     "grpc": "probes.deps.grpc_probe",
+    "kserve-grpc": "probes.deps.kserve_grpc_probe",
     "redis": "probes.deps.redis_probe",
     "postgres": "probes.deps.postgres_probe",
     "rabbitmq": "probes.deps.rabbitmq_probe",

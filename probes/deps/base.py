@@ -95,8 +95,9 @@ class DependencyProbe(ABC):
         detail: str | None = None,
         readings: Mapping[str, float] | None = None,
         status: Status = Status.FAIL,
+        layer: Layer | None = None,
     ) -> Outcome:
-        return result(status, self.layer, clock, reason, detail=detail, readings=readings)
+        return result(status, layer or self.layer, clock, reason, detail=detail, readings=readings)
 
     def _lost(self, clock: StageClock, error: BaseException | str) -> Outcome:
         """The connection broke after it stood."""

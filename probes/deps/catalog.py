@@ -67,6 +67,33 @@ _GRPC = Kind(
     modules=("grpc",),
 )
 
+_KSERVE = Kind(
+    "kserve-grpc",
+    "The open inference protocol over gRPC (KServe, Triton): the server, the model, or one inference",
+    (
+        _url("grpc", "grpcs"),
+        _HOST,
+        _PORT,
+        Setting(
+            "ask",
+            "string",
+            "ServerLive, ServerReady, ModelReady, or ModelInfer with `inputs`",
+            "ready",
+            choices=("live", "ready", "model", "infer"),
+        ),
+        Setting("model", "string", "model id to ask for; $model stands for the service's", "$model"),
+        Setting("inputs", "any", "tensors to send: a list of {name, shape, datatype, data}"),
+        Setting("json", "any", "conditions on the answer as it is over HTTP: {path: outputs.0.data.0, equals: 4}"),
+        Setting("headers", "map", "further metadata; a value may be {env: NAME} or {file: PATH}"),
+        Setting("api_key", "secret", "sent as `authorization: Bearer ...`"),
+        Setting("tls", "bool", "use TLS; default by the URL's scheme"),
+        _SLOW,
+        *COMMON_TLS,
+    ),
+    extra="grpc",
+    modules=("grpc",),
+)
+
 _REDIS = Kind(
     "redis",
     "PING, loading state and replica link; replication lag is a reading and never fails",
@@ -208,6 +235,7 @@ _ICMP = Kind(
 
 DEPENDENCIES: tuple[Kind, ...] = (
     _GRPC,
+    _KSERVE,
     _REDIS,
     _POSTGRES,
     _RABBITMQ,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import grpc  # type: ignore[import-untyped]  # comes without types
 import grpc.aio  # type: ignore[import-untyped]  # comes without types
@@ -14,21 +14,28 @@ from probes.address import Address
 from probes.clock import StageClock
 from probes.deps.base import DependencyProbe, ended, reach, remaining_s
 from probes.deps.login import LoginSettings
+from probes.deps.protobuf import chunk, decode
 from probes.errors import MisconfiguredError
 from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, text, tls_of
 from probes.target import Target
 from probes.tls_context import tls_context
 
-__all__ = ["GrpcProbe", "build"]
+__all__ = ["GrpcCaller", "GrpcProbe", "build"]
 
 _CHECK: Final = "/grpc.health.v1.Health/Check"
 _SERVING: Final = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 _MAX_BYTES: Final = 65536
 
+Metadata = tuple[tuple[str, str], ...]
 
-class GrpcProbe(DependencyProbe):
-    """See the module's text."""
+
+class GrpcCaller(DependencyProbe):
+    """Calls one method of a gRPC server over a connection of the look's own."""
+
+    max_bytes: ClassVar[int] = _MAX_BYTES
+    unimplemented: ClassVar[tuple[str, str]]
+    """Reason and advice for a server that does not have the method."""
 
     def __init__(self, layer: Layer, settings: Mapping[str, Any], resolve: Resolve) -> None:
         super().__init__(layer, settings, resolve)
@@ -36,9 +43,11 @@ class GrpcProbe(DependencyProbe):
         self._login = LoginSettings.of(settings, schemes, 50051)
         self._secure = settings.get("tls")
         self._tls = tls_of(settings)
-        self._service = text(settings, "service", "") or ""
 
-    async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:
+    async def _call(
+        self, target: Target, clock: StageClock, hidden: list[str], method: str, request: bytes, metadata: Metadata = ()
+    ) -> bytes:
+        """The answer to `request`. Raises `grpc.aio.AioRpcError`, and what keeps the connection from being made."""
         login = self._login.read(target, self._resolve, hidden)
         secure = login.secure if self._secure is None else bool(self._secure)
         context = None
@@ -50,23 +59,12 @@ class GrpcProbe(DependencyProbe):
         channel = self._channel(login.address, secure=secure)
         try:
             clock.sent()
-            call = channel.unary_unary(_CHECK, request_serializer=_request, response_deserializer=_status)
-            status = await call(self._service)
+            # Without serializers the library hands bytes on as they are.
+            answer: bytes = await channel.unary_unary(method)(request, metadata=metadata)
             clock.first_byte()
-        except grpc.aio.AioRpcError as error:
-            return self._refused(target, clock, error)
-        except ValueError as error:
-            return self._failed(clock, "malformed answer", detail=str(error))
+            return answer
         finally:
             await ended(channel.close())
-        if status == 1:
-            self._saw(target, self._named)
-            return self._passed(clock)
-        return self._failed(clock, f"it says {_SERVING.get(status, status)}", detail=f"about {self._named}")
-
-    @property
-    def _named(self) -> str:
-        return f"service {self._service!r}" if self._service else "the server as a whole"
 
     def _channel(self, address: Address, *, secure: bool) -> grpc.aio.Channel:
         host = f"[{address.host}]" if ":" in address.host else address.host
@@ -74,7 +72,7 @@ class GrpcProbe(DependencyProbe):
             ("grpc.enable_retries", 0),
             ("grpc.enable_http_proxy", 0),
             ("grpc.use_local_subchannel_pool", 1),  # a connection of this look's own
-            ("grpc.max_receive_message_length", _MAX_BYTES),
+            ("grpc.max_receive_message_length", self.max_bytes),
             # How long the library holds on to a server that does not shake hands: 20 s by default, whoever asked is gone.
             ("grpc.min_reconnect_backoff_ms", max(100, int(1000 * remaining_s()))),
         ]
@@ -92,17 +90,13 @@ class GrpcProbe(DependencyProbe):
         roots = _file(tls.ca or ssl.get_default_verify_paths().cafile)
         return grpc.ssl_channel_credentials(roots, key, cert)
 
-    def _refused(self, target: Target, clock: StageClock, error: grpc.aio.AioRpcError) -> Outcome:
+    def _refused(self, clock: StageClock, error: grpc.aio.AioRpcError) -> Outcome:
+        """What a status that is not OK means, where no method of this kind gives it a meaning of its own."""
         code, words = error.code(), error.details() or ""
         if code is grpc.StatusCode.UNIMPLEMENTED:
-            advice = "add grpc.health.v1 to it, or use `tcp`"
-            return self._misconfigured(clock, "the server has no health service", advice)
-        if code is grpc.StatusCode.NOT_FOUND:
-            return self._missing(target, clock, self._named, "service")
+            return self._misconfigured(clock, *self.unimplemented)
         if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-            return self._misconfigured(
-                clock, "credentials refused", f"{code.name}: {words}: let the health service be open"
-            )
+            return self._misconfigured(clock, "credentials refused", f"{code.name}: {words}")
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return self._failed(clock, "RESOURCE_EXHAUSTED: full", detail=words, status=Status.SATURATED)
         if code is grpc.StatusCode.UNAVAILABLE:
@@ -119,28 +113,39 @@ def _file(path: str | None) -> bytes:
         raise MisconfiguredError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _request(service: str) -> bytes:
-    """HealthCheckRequest: field 1, the service's name."""
-    name = service.encode()
-    return b"\x0a" + _varint(len(name)) + name if name else b""
+class GrpcProbe(GrpcCaller):
+    """See the module's text."""
+
+    unimplemented = ("the server has no health service", "add grpc.health.v1 to it, or use `tcp`")
+
+    def __init__(self, layer: Layer, settings: Mapping[str, Any], resolve: Resolve) -> None:
+        super().__init__(layer, settings, resolve)
+        self._service = text(settings, "service", "") or ""
+
+    async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:
+        try:
+            answer = await self._call(target, clock, hidden, _CHECK, chunk(1, self._service))
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return self._missing(target, clock, self._named, "service")
+            return self._refused(clock, error)
+        try:
+            status = _status(answer)
+        except ValueError as error:
+            return self._failed(clock, "malformed answer", detail=str(error))
+        if status == 1:
+            self._saw(target, self._named)
+            return self._passed(clock)
+        return self._failed(clock, f"it says {_SERVING.get(status, status)}", detail=f"about {self._named}")
+
+    @property
+    def _named(self) -> str:
+        return f"service {self._service!r}" if self._service else "the server as a whole"
 
 
 def _status(message: bytes) -> int:
     """Field 1 of a HealthCheckResponse, an enumeration; 0 when it is left out. Raises ValueError."""
-    if not message:
-        return 0
-    if message[0] != 0x08 or len(message) < 2:
-        raise ValueError("not a HealthCheckResponse")
-    return message[1] & 0x7F
-
-
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)
+    return next((value for number, value in decode(message) if number == 1 and isinstance(value, int)), 0)
 
 
 def build(layer: Layer, settings: Mapping[str, Any], resolve: Resolve) -> GrpcProbe:

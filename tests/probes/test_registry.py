@@ -17,7 +17,7 @@ BUILT = {
     *("http", "tcp", "tls", "dns", "openai-chat", "openai-completions", "openai-embeddings", "kserve-infer", "script"),
     *("progress", "version", "exec"),
     *("grpc", "redis", "postgres", "rabbitmq", "nats-jetstream", "kafka", "sqs", "qdrant", "milvus", "weaviate", "s3"),
-    *("dcgm", "prometheus", "icmp"),
+    *("dcgm", "prometheus", "icmp", "kserve-grpc"),
 }
 TENSOR = {"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]}
 REQUIRED: dict[str, dict[str, object]] = {
