@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = {"failover_bind": "crash of an endpoint -> the answer of BIND changes"}
+NAMES = {
+    "failover_bind": "crash of an endpoint -> the answer of BIND changes",
+    "false_drains": "lost looks -> weights taken from endpoints that are well, steerd beside others' rules",
+}
 
 
 def main(names: list[str]) -> int:
