@@ -1,9 +1,10 @@
-"""`python -m benchmarks [NAME ...]`: every benchmark, or the named ones."""
+"""`python -m benchmarks [NAME ... [OPTION ...]]`: every benchmark, or the named ones; options are for the one named."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from itertools import takewhile
 
 NAMES = {
     "failover_bind": "crash of an endpoint -> the answer of BIND changes",
@@ -11,14 +12,19 @@ NAMES = {
 }
 
 
-def main(names: list[str]) -> int:
+def main(words: list[str]) -> int:
+    names = list(takewhile(lambda word: not word.startswith("-"), words))
+    options = words[len(names) :]
     unknown = [n for n in names if n not in NAMES]
     if unknown:
         print(f"no benchmark is called {', '.join(unknown)}; there are: {', '.join(NAMES)}", file=sys.stderr)
         return 2
+    if options and len(names) != 1:
+        print(f"options ({' '.join(options)}) are for one benchmark: name it first", file=sys.stderr)
+        return 2
     for name in names or NAMES:
         print(f"== {name}: {NAMES[name]}", flush=True)
-        importlib.import_module(f"benchmarks.{name}").run()
+        importlib.import_module(f"benchmarks.{name}").run(*([options] if options else []))
     return 0
 
 

@@ -82,7 +82,7 @@ class Moves:
 class _Pair:
     """One agent's looks at one endpoint. `slot` is the next that is neither made nor counted, `lost` the next that gets lost."""
 
-    __slots__ = ("agent", "armed", "link", "lost", "rng", "run", "slot", "slots", "steady", "watch")
+    __slots__ = ("agent", "armed", "failing", "link", "lost", "rng", "run", "slot", "slots", "steady", "watch")
 
     def __init__(
         self, agent: _Agent, watch: Watch, run: CheckRun, link: Link, slots: Iterator[int], rng: Random
@@ -92,10 +92,16 @@ class _Pair:
         self.lost = next(slots, None)
         self.steady = False
         self.armed = 0
+        self.failing = 0
 
     def fails(self, at: float) -> bool:
         """Whether a look out of turn gets lost."""
         return self.link.cut(at) or (self.link.rate > 0.0 and self.rng.random() < self.link.rate)
+
+    def calm(self, until: float) -> bool:
+        """Well, and no look is lost or about to be lost up to `until`: one more that passes changes nothing."""
+        at_ease = self.steady and not self.failing
+        return at_ease and (self.lost is None or self.watch.cadence.time(self.lost) > until)
 
     def settle(self, now: float) -> None:
         """Counts the looks that were left out up to `now`, which all passed."""
@@ -210,11 +216,13 @@ class Shard:
         if not lost:
             self._done(pair, Status.PASS, self._now, counts_as, regular)
             return
+        pair.failing += 1
         self._at(self._now + TIMEOUT_S, self._done, pair, Status.FAIL, self._now, counts_as, regular)
         if regular:
             self._plan(pair)
 
     def _done(self, pair: _Pair, status: Status, began: float, counts_as: int, regular: bool) -> None:
+        pair.failing -= status is Status.FAIL
         pair.settle(self._now)
         was = pair.steady
         seen = pair.agent.box.observe(_sample(pair, status, began, counts_as=counts_as, regular=regular), self._now)
@@ -229,13 +237,17 @@ class Shard:
             self._plan(pair)
 
     def _confirm(self, pair: _Pair, recheck: Recheck) -> None:
-        for number in range(recheck.looks):
-            at = self._now + number * self.fleet.verdict.confirm_gap_s
-            self._at(at, self._confirm_look, pair, recheck.counts_as)
+        gap_s = self.fleet.verdict.confirm_gap_s
+        times = [self._now + number * gap_s for number in range(recheck.looks)]
+        lost = [pair.fails(at) for at in times]
+        self.moves.confirms += len(times)
+        if pair.calm(times[-1]) and not any(lost):
+            return
+        for at, fails in zip(times, lost, strict=True):
+            self._at(at, self._confirm_look, pair, fails, recheck.counts_as)
 
-    def _confirm_look(self, pair: _Pair, counts_as: int) -> None:
-        self.moves.confirms += 1
-        self._look(pair, lost=pair.fails(self._now), counts_as=counts_as, regular=False)
+    def _confirm_look(self, pair: _Pair, lost: bool, counts_as: int) -> None:
+        self._look(pair, lost=lost, counts_as=counts_as, regular=False)
 
     # -- ballots and decisions ------------------------------------------------------------------------------------------
 
