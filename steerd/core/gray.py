@@ -238,7 +238,7 @@ class GrayBand:
         rates, samples = series.rates((v.zone for v in state.voices), short=short)
         if series.down if short else series.degraded:
             return not rates or not (mean <= leave + _TINY or mean <= others + _WITHIN + _TINY)
-        if samples < _MIN_SAMPLES or mean < max(enter, others + _above(others, samples)) - _TINY:
+        if samples < _MIN_SAMPLES or mean < max(enter, others + _above(mean, others, samples)) - _TINY:
             return False
         behind = [v for v in state.voices if rates.get(v.zone, 0.0) >= support * enter - _TINY]
         quorum = self._fleet.quorum
@@ -254,9 +254,13 @@ def _failed(vote: Vote) -> int:
     return sum(c.failed for c in vote.counts)
 
 
-def _above(others: float, samples: int) -> float:
-    """How far over the rate of the others an endpoint must be, to be told from one that is unlucky: 0..1."""
-    return max(_ABOVE, _SIGMAS * sqrt(others * (1.0 - others) / samples))
+def _above(mean: float, others: float, samples: int) -> float:
+    """How far over the rate of the others an endpoint must be, to be told from one that is unlucky: 0..1.
+
+    Deviations are of the rate between the two: with few samples the lower quartile has been lucky as much as the endpoint unlucky.
+    """
+    between = (mean + others) / 2.0
+    return max(_ABOVE, _SIGMAS * sqrt(between * (1.0 - between) / samples))
 
 
 def _lower_quartile(hot: list[float], size: int) -> float:

@@ -145,9 +145,9 @@ def test_everybody_losing_the_same_blames_nobody_and_one_who_loses_more_stands_o
 @pytest.mark.parametrize(
     ("regions", "rate", "expected"),
     [
-        pytest.param({"eu": 3, "us": 2}, 0.36, [], id="five voices: chance explains it"),
-        pytest.param({"eu": 3, "us": 2}, 0.40, ["degraded"], id="five voices: too much for chance"),
-        pytest.param({"eu": 4, "us": 4}, 0.36, ["degraded"], id="eight voices tell more"),
+        pytest.param({"eu": 3, "us": 2}, 0.37, [], id="five voices: chance explains it"),
+        pytest.param({"eu": 3, "us": 2}, 0.45, ["degraded"], id="five voices: too much for chance"),
+        pytest.param({"eu": 4, "us": 4}, 0.37, ["degraded"], id="eight voices tell more"),
     ],
 )
 def test_among_many_lost_looks_few_voices_must_see_more(
