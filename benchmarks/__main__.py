@@ -1,9 +1,10 @@
-"""`python -m benchmarks [NAME ...] [--quick]`: every benchmark, or the named ones. Words with dashes are theirs to read."""
+"""`python -m benchmarks [NAME ... [OPTION ...]]`: every benchmark, or the named ones; options are for the one named."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from itertools import takewhile
 
 NAMES = {
     "crash_detection": "crash of an endpoint -> the coordinator knows, for 3 to 9 agents, in virtual time",
@@ -13,19 +14,25 @@ NAMES = {
     "probe_load": "20 000 looks a second on one core, and 10 000 endpoints in memory",
     "probe_latency": "reported latency against a server's own clock",
     "probe_soak": "ten minutes of looks: memory, descriptors, tasks",
+    "false_drains": "lost looks -> weights taken from endpoints that are well, steerd beside others' rules",
 }
 
 
-def main(names: list[str]) -> int:
+def main(words: list[str]) -> int:
+    names = list(takewhile(lambda word: not word.startswith("-"), words))
+    options = words[len(names) :]
     unknown = [n for n in names if n not in NAMES]
     if unknown:
         print(f"no benchmark is called {', '.join(unknown)}; there are: {', '.join(NAMES)}", file=sys.stderr)
         return 2
+    if options and len(names) != 1:
+        print(f"options ({' '.join(options)}) are for one benchmark: name it first", file=sys.stderr)
+        return 2
     for name in names or NAMES:
         print(f"== {name}: {NAMES[name]}", flush=True)
-        importlib.import_module(f"benchmarks.{name}").run()
+        importlib.import_module(f"benchmarks.{name}").run(*([options] if options else []))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main([n for n in sys.argv[1:] if not n.startswith("-")]))
+    sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,6 @@ The goal is about crashes: p95 <= I/K + 1 s. A hang costs two timeouts more: of 
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from random import Random
 
@@ -176,15 +175,15 @@ def row(cell: Found) -> str:
 HEAD = " K    I      n    p50    p95    max  goal95 kept  write50    w95 alone p95 faster  looks/s      K/I"
 
 
-def run() -> None:
+def run(words: list[str] | None = None) -> None:
     """Prints both tables, crashes and hangs."""
-    crashes = FEW if "--quick" in sys.argv else CRASHES
-    for kind, words in (
+    crashes = FEW if "--quick" in (words or ()) else CRASHES
+    for kind, goal in (
         ("crash", "refused; goal: I/K + 1 s"),
         ("hang", "accepts and never answers; timeout 2 s, at I = 1 s 1 s; goal: I/K + 1 s + 2 timeouts"),
     ):
         print(
-            f"{kind} ({words}); seconds from the fault to `down`, to the first write; `alone`: {FALL} looks of one prober"
+            f"{kind} ({goal}); seconds from the fault to `down`, to the first write; `alone`: {FALL} looks of one prober"
         )
         print(HEAD, flush=True)
         for agents in AGENTS:

@@ -98,7 +98,7 @@ class LaneBeat:
             run = self._run
             started = self._started
             duration_s = lane.duration_s
-            if run is not None and looks.box.passes(run, self._subject, started + duration_s):
+            if run is not None and looks.box.passes(run, self._subject, started, started + duration_s):
                 looks.count += 1
                 delay_s = self._delay_s
                 if delay_s < 0.0:

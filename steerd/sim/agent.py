@@ -250,7 +250,7 @@ class SimAgent(Voice):
         if job.parked:
             loss = self._network.trip(self.name, job.watch.subject).loss
             if loss == 0.0 or self._rng.random() >= loss:
-                job.run.looks += 1  # all that a pass of a steady check changes, where it counts for no rate
+                job.run.passes(self._kernel.now, self._kernel.now, confirm=True)  # as `observe` would take it
                 return
             self.wake(job)
             self._lose(job, counts_as, regular=False)

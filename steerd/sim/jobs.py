@@ -52,4 +52,4 @@ class Job:
         assert self.slot is not None, "only a planned job is parked"
         self.parked = False
         self.fails_at = None
-        self.run.last_at = now - (wall - self.watch.cadence.time(self.slot - 1))
+        self.run.resume(now - (wall - self.watch.cadence.time(self.slot - 1)))
