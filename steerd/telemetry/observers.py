@@ -16,6 +16,7 @@ from steerd.telemetry import gauges
 from steerd.telemetry.agent_log import AgentLog
 from steerd.telemetry.coordinator_log import CoordinatorLog
 from steerd.telemetry.incidents import Incident, Incidents
+from steerd.telemetry.kept import Kept
 from steerd.telemetry.meters import Meters
 
 __all__ = ["AgentTelemetry", "CoordinatorTelemetry", "IncidentSink", "Look", "LookStages"]
@@ -48,6 +49,10 @@ class Look(Protocol):
     def tokens(self) -> int:
         """Tokens spent."""
 
+    @property
+    def readings(self) -> Mapping[str, float]:
+        """Numbers that the look saw, by name."""
+
 
 class IncidentSink(Protocol):
     """Takes incidents that have ended (`traces.Traces` is one)."""
@@ -77,6 +82,8 @@ class AgentTelemetry:
         self._delay = meters.tally("steerd.check.delay")
         self._lag = meters.tally("steerd.agent.loop_lag")
         self._ttft = meters.tally("steerd.model.ttft")
+        self._inter_token = meters.tally("steerd.model.inter_token")
+        self._kept = Kept()
         self._missed = 0
         self._passes: dict[tuple[str, str, str], Callable[[float, float], None]] = {}
         self._self: dict[str, float] = {}
@@ -86,15 +93,27 @@ class AgentTelemetry:
         meters.add_source(self._samples)
 
     def on_look(self, endpoint: str, service: str, zone: str, check: str, *, outcome: Look, delay_s: float) -> None:
-        """A look ended. `endpoint` is no label: the histograms are per service, zone, check and outcome."""
-        del endpoint
+        """A look ended. `endpoint` is no label of the histograms, which are per service, zone, check and outcome."""
         self._duration.add((service, zone, check, outcome.status), outcome.duration_s)
         self._delay.add((check,), delay_s)
         ttft_s = outcome.stages.first_token_s
         if ttft_s is not None:
-            self._ttft.add((service, zone), ttft_s)
+            self._ttft.add((service, zone, "look"), ttft_s)
         if outcome.tokens:
             self._tokens[service] = self._tokens.get(service, 0) + outcome.tokens
+        if outcome.readings:
+            self._on_readings(endpoint, service, zone, outcome.readings)
+
+    def _on_readings(self, endpoint: str, service: str, zone: str, readings: Mapping[str, float]) -> None:
+        """What an engine says of the requests of others has a source of its own: it is a mean, and not of our question."""
+        self._kept.take(service, endpoint, readings)
+        for tally, name, source in (
+            (self._ttft, "engine_ttft_s", "engine"),
+            (self._inter_token, "engine_inter_token_s", "engine"),
+            (self._inter_token, "inter_token_s", "look"),
+        ):
+            if name in readings:
+                tally.add((service, zone, source), readings[name])
 
     def passes(self, endpoint: str, service: str, zone: str, check: str) -> Callable[[float, float], None]:
         """`on_look` for plain passes: (duration, delay) in seconds."""
@@ -159,6 +178,7 @@ class AgentTelemetry:
         for metric, name in _SELF.items():
             if name in self._self:
                 yield metric, {}, self._self[name]
+        yield from self._kept.samples()
         yield "steerd.agent.abstaining", {}, float(self._abstaining)
         for coordinator, up in self._streams.items():
             yield "steerd.agent.stream", {"coordinator": coordinator}, float(up)

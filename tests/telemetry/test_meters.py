@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -50,6 +50,7 @@ class Look:
     duration_s: float = 0.004
     stages: Stages = field(default_factory=Stages)
     tokens: int = 0
+    readings: Mapping[str, float] = field(default_factory=dict)
 
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -93,7 +94,7 @@ async def test_prometheus_shows_the_agents_meters() -> None:
     assert found[key("steerd_check_delay_seconds_count", check="liveness")] == 3
     assert found[key("steerd_check_outcomes_total", **live)] == 3
     assert found[key("steerd_check_outcomes_total", **at, check="user_path", outcome="SLOW")] == 1
-    assert found[key("steerd_model_ttft_seconds_sum", **at)] == pytest.approx(1.9)
+    assert found[key("steerd_model_ttft_seconds_sum", **at, source="look")] == pytest.approx(1.9)
     assert found[key("steerd_probe_tokens_total", service="chat")] == 17
     assert found[key("steerd_check_missed_total")] == 2
     assert found[key("steerd_agent_loop_lag_seconds_count")] == 1

@@ -7,6 +7,7 @@ import inspect
 from probes.outcome import Layer, Outcome, Stages, Status
 from steerd.agent.observer import AgentObserver, NullObserver
 from steerd.coordinator.observer import CoordinatorObserver
+from steerd.telemetry.kept import LIFE_S, Kept
 from steerd.telemetry.meters import Meters
 from steerd.telemetry.observers import AgentTelemetry, CoordinatorTelemetry
 
@@ -29,7 +30,40 @@ def test_the_agent_can_be_observed() -> None:
     observer.on_error_over("chat-1", "chat", "user_path")
     text = meters.prometheus()[0].decode()
     assert 'check="user_path",outcome="PASS",service="chat"' in text
-    assert 'steerd_model_ttft_seconds_sum{service="chat",zone="eu-west-1a"} 0.2' in text
+    assert 'steerd_model_ttft_seconds_sum{service="chat",source="look",zone="eu-west-1a"} 0.2' in text
+
+
+def test_readings_are_shown_while_they_are_new() -> None:
+    observer: AgentObserver = AgentTelemetry(meters := Meters())
+    seen = {"waiting": 3.0, "kv_cache": 0.5, "engine_ttft_s": 0.4, "engine_inter_token_s": 0.02, "served": 9.0}
+    progress = Outcome(Status.PASS, Layer.PROGRESS, readings=seen)
+    observer.on_look("chat-1", "chat", "eu-west-1a", "progress", outcome=progress, delay_s=0.0)
+    asked = Outcome(Status.PASS, Layer.USER_PATH, readings={"inter_token_s": 0.03}, tokens=5)
+    observer.on_look("chat-1", "chat", "eu-west-1a", "user_path", outcome=asked, delay_s=0.0)
+    lag = Outcome(Status.PASS, Layer.DEPENDENCY, readings={"lag_s": 2.5})
+    observer.on_look("vectors@eu", "chat", "eu-west-1a", "dependency:vectors", outcome=lag, delay_s=0.0)
+    text = meters.prometheus()[0].decode()
+    for line in (
+        'steerd_model_queue{endpoint="chat-1",service="chat"} 3.0',
+        'steerd_model_kv_cache{endpoint="chat-1",service="chat"} 0.5',
+        'steerd_model_ttft_seconds_sum{service="chat",source="engine",zone="eu-west-1a"} 0.4',
+        'steerd_model_inter_token_seconds_sum{service="chat",source="engine",zone="eu-west-1a"} 0.02',
+        'steerd_model_inter_token_seconds_sum{service="chat",source="look",zone="eu-west-1a"} 0.03',
+        'steerd_dependency_lag_seconds{dependency="vectors@eu"} 2.5',
+        'steerd_probe_tokens_total{service="chat"} 5.0',
+    ):
+        assert line in text, text
+
+
+def test_a_reading_that_is_old_is_shown_no_longer() -> None:
+    now = [0.0]
+    kept = Kept(lambda: now[0])
+    kept.take("chat", "chat-1", {"waiting": 3.0})
+    now[0] = LIFE_S
+    kept.take("chat", "chat-2", {"waiting": 1.0})
+    assert len(list(kept.samples())) == 2
+    now[0] += 1.0
+    assert list(kept.samples()) == [("steerd.model.queue", {"service": "chat", "endpoint": "chat-2"}, 1.0)]
 
 
 def test_the_coordinator_can_be_observed() -> None:
