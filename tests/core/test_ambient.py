@@ -239,3 +239,21 @@ def test_a_reload_keeps_what_was_learned() -> None:
     box.configure([Subject(f"e{n}", (LIVE,), {}) for n in range(5)], {}, VerdictRules(), "d", 120.0)
     box.refresh()
     assert box.ambient.rate == pytest.approx(learned, abs=0.02)
+
+
+def test_a_pass_that_took_the_short_way_overtakes_too() -> None:
+    """A lane's pass goes from the ballot box to the run; the simulator counts the looks it left out."""
+    box = BallotBox("a", 1)
+    box.configure([Subject("e", (LIVE,), {})], {}, VerdictRules(), "hash", 0.0)
+    run = box.run("e", "liveness")
+    assert not box.passes(run, "e", 0.0, 0.1)  # nothing is known yet: not the short way
+    for at in (1.0, 2.0, 3.0):
+        box.observe(Sample("e", "liveness", Layer.LIVENESS, Status.PASS, at), at)
+    assert box.passes(run, "e", 10.0, 10.1)
+    fail(run, 9.0)
+    assert not run.unresolved
+    run.resume(20.0)
+    fail(run, 19.0)
+    assert not run.unresolved
+    fail(run, 20.5)
+    assert run.unresolved
