@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 from steerd.model.route import Capabilities, Desired, Member, Route
 
-__all__ = ["desired_for", "realised", "scoped", "target_shares"]
+__all__ = ["ENTER", "LEAVE", "desired_for", "realised", "scoped", "target_shares"]
 
-_ENTER = 0.50
-_LEAVE = 0.25
+ENTER = 0.50
+LEAVE = 0.25
 _TINY = 1e-9
 
 
@@ -69,7 +69,7 @@ def _membership(shares: Mapping[str, float], normal: Mapping[str, float], curren
         if fair <= _TINY:
             weights[key] = 1 if share > _TINY else 0
             continue
-        enough = _LEAVE if current.get(key, 0) > 0 else _ENTER
+        enough = LEAVE if current.get(key, 0) > 0 else ENTER
         weights[key] = 1 if share >= enough * fair - _TINY else 0
     if not any(weights.values()) and shares:  # never empty: the largest stays in
         weights[max(sorted(shares), key=lambda k: shares[k])] = 1

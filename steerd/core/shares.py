@@ -28,7 +28,8 @@ _ORDER = {Cause.DEAD: 0, Cause.DOWN: 1, Cause.GRAY: 2, Cause.OPERATOR: 2, Cause.
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One endpoint as the plan sees it: nominal capacity, and the health factor it is weighed with (1 healthy, 0.5 degraded)."""
+    """One endpoint as the plan sees it: nominal capacity, and the health factor it is weighed with (1 healthy, 0.5 degraded).
+    Or several that are alike, with their capacity together: water rises in all of them as in one."""
 
     name: str
     zone: str
@@ -74,8 +75,8 @@ class Result:
     past 100% of their capacity because the dead cannot keep traffic (`overload-accepted`). `diverted` is the part of the demand
     that the fallback service takes (`steerd.core.fallback`); the shares are of the rest."""
 
-    shares: dict[str, float]
-    normal: dict[str, float]
+    shares: Mapping[str, float]
+    normal: Mapping[str, float]
     kept: dict[str, float]
     overloaded: bool
     notes: tuple[str, ...]

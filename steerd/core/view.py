@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from steerd.core.decide import demand_of, plan_service, utilization
+from steerd.core.decide import plan_service
+from steerd.core.inputs import demand_of
+from steerd.core.load import utilization
 from steerd.core.passive import active_region
 from steerd.core.preview import receives, service_notes
 from steerd.core.quantize import realised
