@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from steerd.core.amounts import Amounts
 from steerd.core.classes import Classes, Shares, lone
+from steerd.core.quantize import Amounts
 from steerd.model.route import Capabilities, Desired, Member, Route, Target
 
 __all__ = ["Composer", "Form"]
 
 _TINY = 1e-9
+_WEIGHTS = 8
 _REMEMBERED = 4
 """Desired states whose form is kept: what is served, what is planned, and a preview's or two."""
 
@@ -160,7 +161,7 @@ class Composer:
 
     def _made(self, lot: _Lone, weight: int) -> tuple[list[Member], list[str]]:
         if weight not in lot.made:
-            if len(lot.made) >= _REMEMBERED:
+            if len(lot.made) >= _WEIGHTS:
                 lot.made.clear()
             made = [Member(t.key, weight, _values(t) if weight > 0 else ()) for t in lot.targets]
             lot.made[weight] = made, [_text(m) for m in made]

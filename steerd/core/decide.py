@@ -25,7 +25,7 @@ from steerd.model.health import Health
 from steerd.model.plan import Cause, Decision, Drain, Veto
 from steerd.model.route import Desired, Fence, Member
 
-__all__ = ["Planned", "decide", "plan_service", "published", "reason_of", "reissue", "room_for"]
+__all__ = ["Planned", "because", "decide", "plan_service", "published", "reason_of", "reissue", "room_for"]
 
 _TINY = 1e-9
 
@@ -117,6 +117,22 @@ def reason_of(world: World, service: str) -> object:
         passive.closed(world, service, drains, world.now) if kept else None,
         passive.active_region(world, service),
         tuple(sorted((s, round(v, 3)) for s, v in state.spill.items())),
+    )
+
+
+def because(world: World, service: str) -> str:
+    """One line for a decision: the drains that move now."""
+    drains = sorted(world.drains.of_service(service, world.domains), key=lambda d: (-d.step_at, d.key))
+    weighed = sorted(world.services[service].factors.items())
+    if weighed and (not drains or max(since for _, (_, since) in weighed) > drains[0].step_at):
+        return ", ".join(f"{e} weighs {f:.0%}" for e, (f, _) in weighed[:5])
+    if not drains:
+        return "everything is back in service"
+    newest = drains[0].step_at
+    return "; ".join(
+        f"{d.phase.value} {d.name} {d.fraction:.0%} out ({d.cause.value}, {d.by}): {d.reason}"
+        for d in drains
+        if d.step_at == newest
     )
 
 

@@ -15,7 +15,7 @@ from steerd.core import activate, passive, residency, standby
 from steerd.core import events as ev
 from steerd.core.alerts import LEADERS
 from steerd.core.datagate import note_readings
-from steerd.core.decide import decide, reason_of, room_for
+from steerd.core.decide import because, decide, reason_of, room_for
 from steerd.core.effects import Answer, Effect, Persist
 from steerd.core.explain import explain
 from steerd.core.factors import review_factors
@@ -310,7 +310,7 @@ class Engine:
             world.alerts.clear("capacity-short", f"{service}/weights")
         reason = reason_of(world, service)
         if reason != state.reason:
-            decide(world, service, _because(world, service), now)
+            decide(world, service, because(world, service), now)
             state.reason = reason_of(world, service)
         else:
             state.vetoes += state.plan_vetoes
@@ -380,22 +380,6 @@ class Engine:
         for name in sorted(texts):
             self.world.alerts.set("vetoed", f"{service}/{name}", texts[name], now)
         state.seen_vetoes = standing
-
-
-def _because(world: World, service: str) -> str:
-    """One line for a decision: the drains that move now."""
-    drains = sorted(world.drains.of_service(service, world.domains), key=lambda d: (-d.step_at, d.key))
-    weighed = sorted(world.services[service].factors.items())
-    if weighed and (not drains or max(since for _, (_, since) in weighed) > drains[0].step_at):
-        return ", ".join(f"{e} weighs {f:.0%}" for e, (f, _) in weighed[:5])
-    if not drains:
-        return "everything is back in service"
-    newest = drains[0].step_at
-    return "; ".join(
-        f"{d.phase.value} {d.name} {d.fraction:.0%} out ({d.cause.value}, {d.by}): {d.reason}"
-        for d in drains
-        if d.step_at == newest
-    )
 
 
 def _persist_before_answers(effects: list[Effect]) -> tuple[Effect, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from steerd.core.remarks import note_version, reason_of
 from steerd.core.roll import Rolls
 from steerd.core.timers import Timers
 from steerd.core.voicebook import VoiceBook
@@ -223,7 +224,7 @@ class EndpointBoard:
             self._count_voices(state, -1)
             state.voices = voices
             self._count_voices(state, 1)
-        _note_version(state, fresh, now)
+        note_version(state, fresh, now)
         if state.suspect_at is not None and not any(
             vote.suspect or vote.verdict is Verdict.UNHEALTHY for _, vote in fresh
         ):
@@ -304,7 +305,7 @@ class EndpointBoard:
             health = Health.SATURATED
         else:
             health = Health.HEALTHY
-        state.reason = _reason(state) if health is not Health.HEALTHY else None
+        state.reason = reason_of(state) if health is not Health.HEALTHY else None
         if health is state.health:
             return False
         roll = self.rolls.of_zone(state.service, state.zone)
@@ -369,28 +370,6 @@ class EndpointBoard:
         sure = [v for v in outside if v.transport and v.all_failed and counts.get(v.zone, 0) > 0]
         needed = len(outside) - 1 if len(outside) >= 5 else len(outside)
         return len(sure) >= max(3, needed)
-
-
-def _reason(state: EndpointState) -> str | None:
-    """Why the endpoint is not healthy, in words."""
-    worst = [v for v in state.voices if v.verdict is not Verdict.HEALTHY]
-    reasons = sorted({f"{v.layer}: {v.reason}" if v.layer else v.reason for v in worst if v.reason})
-    if state.gray_text is not None and not (state.down or (state.degraded and not state.gray_down)):
-        reasons = [state.gray_text]
-    return "; ".join(reasons[:2]) if reasons else None
-
-
-def _note_version(state: EndpointState, fresh: list[tuple[AgentState, Vote]], now: float) -> None:
-    """The version label most agents see; the one before it is kept, to tell a deploy from an accident."""
-    seen: dict[str, int] = {}
-    for _, vote in fresh:
-        if vote.version is not None:
-            seen[vote.version] = seen.get(vote.version, 0) + 1
-    if not seen:
-        return
-    version = max(sorted(seen), key=lambda v: seen[v])
-    if version != state.version:
-        state.version_before, state.version, state.version_since = state.version, version, now
 
 
 def _latch(latched: bool, count: int, regions: int, total: int, rules: Quorum) -> bool:  # noqa: FBT001 - a latch is a boolean

@@ -2,7 +2,7 @@
 
     shares by kind -> amounts by kind -> Desired: the last one, with what changed put in
 
-The result is what `quantize.desired_for` says target by target; that one is the plain statement of the rule, and tests compare.
+The same target by target, as plainly as can be, is `tests/support/plain_split.py`; tests compare the two.
 A target that is one endpoint is treated with its kind; one that stands for several (a zone's record) is its own case.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from steerd.core.amounts import Amounts, Unit, integers, membership
 from steerd.core.classes import Classes, Shares
 from steerd.core.compose import Composer, Form
+from steerd.core.quantize import Amounts, Unit, integers, membership
 from steerd.core.shares import Result
 from steerd.model.route import Capabilities, Desired, Route
 

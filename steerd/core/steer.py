@@ -11,7 +11,7 @@ Narrowing writes go before widening ones, which wait for them at most 5 s. Nothi
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Literal

@@ -40,8 +40,8 @@ class VoteTable:
         self._timers = timers
         self._ttl_s = 15.0
         self.taken: Callable[[AgentState, Vote, Vote, float], None] | None = None
-        """Called with a vote taken, after what the agent said before. Not where the counts of the two cannot be compared, because the
-        agent is new, started anew, was not heard or doubted itself in between."""
+        """Called with a vote taken, after what the agent said before. Not where the counts of the two cannot be compared, because
+        the agent is new, started anew, was not heard or doubted itself in between."""
         self.watched: Container[str] = ()
         """Endpoints of which every such vote is to be told; of others only those that count a failure more."""
         self.comings = 0
