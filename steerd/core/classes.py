@@ -123,6 +123,8 @@ class Shares(Mapping[str, float]):
         return (n for n in self.classes.names if each[of[n]] is not None)
 
     def __len__(self) -> int:
+        if None not in self.each:
+            return len(self.classes.names)
         return sum(len(k.members) for k, share in zip(self.classes.kinds, self.each, strict=True) if share is not None)
 
     def __repr__(self) -> str:

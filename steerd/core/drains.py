@@ -302,7 +302,7 @@ class Drains:
     ) -> None:
         if not want.decided:
             return  # down is only held from before: without a quorum now it starts nothing (invariant 5)
-        if any(d.name == want.name and d.automatic and d.service == review.service for d in self.book.values()):
+        if f"auto:{review.service}:{want.name}" in self.book:
             return
         if self._covered(want, review.service, domains):
             return

@@ -12,7 +12,7 @@ from steerd.core.classes import Shares, carrying
 from steerd.core.shares import Inputs, Result
 from steerd.core.split import Splitter
 from steerd.model.plan import Cause, Drain, Veto
-from steerd.model.route import Desired, Route
+from steerd.model.route import Desired
 from steerd.model.rules import Guards
 
 __all__ = ["check_realised"]
@@ -34,19 +34,16 @@ def check_realised(
     if not binding or any(d.force for d in drains):
         return None
     old, new = split.realised(before, result), split.realised(after, result)
-    return _floor(split.route, old, new, binding, rules, now) or _capacity(
-        split, old, new, result, inputs, binding, now
-    )
+    return _floor(split, old, new, binding, rules, now) or _capacity(split, old, new, result, inputs, binding, now)
 
 
-def _floor(route: Route, old: Shares, new: Shares, binding: set[Cause], rules: Guards, now: float) -> Veto | None:
+def _floor(split: Splitter, old: Shares, new: Shares, binding: set[Cause], rules: Guards, now: float) -> Veto | None:
     if not binding - {Cause.OPERATOR}:
         return None
-    stay, were = carrying(new), carrying(old)
-    members = sum(len(t.endpoints) for t in route.targets) if stay < were else 0
-    if stay >= were or stay >= max(1.0, rules.min_in_rotation * members) - _TINY:
+    stay, were, route = carrying(new), carrying(old), split.route
+    if stay >= were or stay >= max(1.0, rules.min_in_rotation * split.size) - _TINY:
         return None
-    text = f"{route.key} can only serve {stay} of {members} endpoints: fewer than min_in_rotation {rules.min_in_rotation:.0%}"
+    text = f"{route.key} can only serve {stay} of {split.size} endpoints: fewer than min_in_rotation {rules.min_in_rotation:.0%}"
     return Veto(route.service, route.key, "floor", text, now)
 
 

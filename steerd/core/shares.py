@@ -152,6 +152,7 @@ def compute(inputs: Inputs) -> Result:
         for s in inputs.slots
         if (m := moved_by.get(s.name)) and m.fraction < 1.0 - _TINY and s.name not in inputs.pins and s.effective > 0
     )
+    region_of = {s.name: s.region for s in inputs.slots}
     kept: dict[str, float] = {}
     overloaded = False
     notes: list[str] = ["demand unknown: the capacity rule is off"] if inputs.demand is None else []
@@ -160,7 +161,7 @@ def compute(inputs: Inputs) -> Result:
         if not mine:
             continue
         last_resort = partly if mover.fraction >= 1.0 - _TINY else ()
-        over, left = _move(shares, mine, mover, receivers, last_resort, inputs)
+        over, left = _move(shares, mine, mover, receivers, last_resort, inputs, region_of)
         overloaded = overloaded or over
         if left > _TINY:
             _keep(shares, mine, left)
@@ -187,12 +188,12 @@ def _move(
     receivers: tuple[Slot, ...],
     last_resort: tuple[Slot, ...],
     inputs: Inputs,
+    region_of: Mapping[str, str],
 ) -> tuple[bool, float]:
     """Places what one mover takes away. Returns (receivers were filled past their limit without asking, what fits nowhere)."""
     urgent = mover.cause in (Cause.DEAD, Cause.DOWN) or mover.force
     if not receivers and not last_resort:
         return False, sum(mine.values())
-    region_of = {s.name: s.region for s in inputs.slots}
     by_region: dict[str, float] = {}
     for endpoint, amount in mine.items():
         by_region[region_of[endpoint]] = by_region.get(region_of[endpoint], 0.0) + amount

@@ -26,6 +26,7 @@ class Splitter:
 
     def __init__(self, route: Route, caps: Capabilities, classes: Classes) -> None:
         self.route, self.caps, self.classes = route, caps, classes
+        self.size = sum(len(t.endpoints) for t in route.targets)
         self._composer = Composer(route, caps, classes)
 
     def desired(self, shares: Shares, normal: Shares, current: Desired | Mapping[str, int]) -> Desired | None:
