@@ -167,7 +167,7 @@ class EndpointBoard:
     def configure(self, fleet: Fleet) -> None:
         """Takes a new config; health of endpoints that stay is kept."""
         self._fleet = fleet
-        self._book = VoiceBook(fleet, self._votes, fold_voices)
+        self._book = VoiceBook(fleet, self._votes, fold_voices, tally)
         old = self.states
         self.states = {}
         for service in fleet.services:
@@ -183,7 +183,7 @@ class EndpointBoard:
         self.dim = {s.name: set() for s in fleet.services}
         self.heard, self.blamed, self.rolls = {}, {}, Rolls()
         for state in self.states.values():
-            self._count_voices(state, 1)
+            self._count_voices(state, state.voices, 1)
             roll = self.rolls.of(state.service, state.zone, fleet.vantage_region(state.zone))
             roll.count(state.name, state.health, decided=state.decided, by=1)
             if state.health in (Health.SATURATED, Health.DEGRADED):
@@ -219,19 +219,20 @@ class EndpointBoard:
         if state is None:
             return set()
         fresh = self._votes.fresh_votes(endpoint, now)
-        voices, said = self._book.of(fresh)
-        if voices != state.voices:
-            self._count_voices(state, -1)
-            state.voices = voices
-            self._count_voices(state, 1)
+        said = self._book.of(fresh)
+        if said.voices is not state.voices:
+            before, state.voices = state.voices, said.voices
+            was, is_ = set(map(id, before)), set(map(id, said.voices))  # equal voices are mostly one object
+            self._count_voices(state, [v for v in before if id(v) not in is_], -1)
+            self._count_voices(state, [v for v in said.voices if id(v) not in was], 1)
         note_version(state, fresh, now)
         if state.suspect_at is not None and not any(
             vote.suspect or vote.verdict is Verdict.UNHEALTHY for _, vote in fresh
         ):
             state.suspect_at = None
-        why = self._undecided(state, fresh, said)
+        why = self._undecided(state, fresh, said.speaking)
         self._set_decided(state, why)
-        changed = self._conclude(state, now) if why is None else set()
+        changed = self._conclude(state, said.count, now) if why is None else set()
         if state.down and state.dead != (dead := self.confirmed_dead(endpoint)):
             state.dead = dead
             self.restless.add(state.service)
@@ -252,8 +253,8 @@ class EndpointBoard:
             return f"fresh votes from {said} of {registered} agents"
         return None
 
-    def _conclude(self, state: EndpointState, now: float) -> set[str]:
-        rules, count = self._fleet.quorum, tally(state.voices)
+    def _conclude(self, state: EndpointState, count: Tally, now: float) -> set[str]:
+        rules = self._fleet.quorum
         state.counts = count
         wants_down = reaches(count.unhealthy, count.unhealthy_regions, count.voices, rules)
         clear = under(count.unhealthy, count.voices, rules)
@@ -345,9 +346,9 @@ class EndpointBoard:
         state.candidate_since = None
         self._waiting[state.service].discard(state.name)
 
-    def _count_voices(self, state: EndpointState, by: int) -> None:
+    def _count_voices(self, state: EndpointState, voices: Iterable[Voice], by: int) -> None:
         counts = self.answering.setdefault(state.service, {})
-        for voice in state.voices:
+        for voice in voices:
             self.heard[voice.zone] = self.heard.get(voice.zone, 0) + by
             if voice.verdict is Verdict.UNHEALTHY:
                 blamed = self.blamed.setdefault(voice.zone, set())

@@ -7,38 +7,56 @@ voices are shared by all endpoints of which it is said.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from steerd.core.votes import AgentState, VoteTable
 from steerd.model.fleet import Fleet
 from steerd.model.health import Voice
 from steerd.model.vote import Verdict, Vote
 
-__all__ = ["VoiceBook"]
+__all__ = ["Said", "VoiceBook"]
 
 _MOST = 8192
 """Different things that agents may say together before what is remembered of them starts anew."""
 
+T = TypeVar("T")
 Fold = Callable[[Fleet, Iterable[tuple[AgentState, Vote]]], tuple[Voice, ...]]
 
 
-class VoiceBook:
-    """Voices by what is said, and how many agents should be saying something. One per config."""
+@dataclass(frozen=True, slots=True)
+class Said(Generic[T]):
+    """What some votes say together: voices, their count, and how many of the votes say anything."""
 
-    def __init__(self, fleet: Fleet, votes: VoteTable, fold: Fold) -> None:
-        self._fleet, self._votes, self._fold = fleet, votes, fold
-        self._voices: dict[tuple[object, ...], tuple[tuple[Voice, ...], int]] = {}
+    voices: tuple[Voice, ...]
+    count: T
+    speaking: int
+
+
+class VoiceBook(Generic[T]):
+    """Voices by what is said, and how many agents should be saying something. One per config.
+
+    `fold` makes voices of votes, `tally` counts them.
+    """
+
+    def __init__(self, fleet: Fleet, votes: VoteTable, fold: Fold, tally: Callable[[tuple[Voice, ...]], T]) -> None:
+        self._fleet, self._votes, self._fold, self._tally = fleet, votes, fold, tally
+        self._known: dict[tuple[object, ...], Said[T]] = {}
+        self._voices: dict[Voice, Voice] = {}
         self._registered: dict[tuple[str, ...], int] = {}
         self._as_of = -1
 
-    def of(self, votes: Sequence[tuple[AgentState, Vote]]) -> tuple[tuple[Voice, ...], int]:
-        """The voices these votes make, and how many of the votes say anything."""
+    def of(self, votes: Sequence[tuple[AgentState, Vote]]) -> Said[T]:
+        """The voices these votes make. Equal voices are the same object, as long as they are remembered."""
         key = tuple([(a.name, v.verdict, v.all_failed, v.transport, v.reason, v.layer) for a, v in votes])
-        found = self._voices.get(key)
+        found = self._known.get(key)
         if found is None:
-            if len(self._voices) >= _MOST:
+            if len(self._known) >= _MOST:
+                self._known.clear()
                 self._voices.clear()
-            said = sum(v.verdict is not Verdict.UNKNOWN for _, v in votes)
-            found = self._voices[key] = self._fold(self._fleet, votes), said
+            voices = tuple(self._voices.setdefault(v, v) for v in self._fold(self._fleet, votes))
+            speaking = sum(v.verdict is not Verdict.UNKNOWN for _, v in votes)
+            found = self._known[key] = Said(voices, self._tally(voices), speaking)
         return found
 
     def registered(self, seers: tuple[str, ...]) -> int:
