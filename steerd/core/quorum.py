@@ -222,9 +222,8 @@ class EndpointBoard:
         said = self._book.of(fresh)
         if said.voices is not state.voices:
             before, state.voices = state.voices, said.voices
-            was, is_ = set(map(id, before)), set(map(id, said.voices))  # equal voices are mostly one object
-            self._count_voices(state, [v for v in before if id(v) not in is_], -1)
-            self._count_voices(state, [v for v in said.voices if id(v) not in was], 1)
+            self._count_voices(state, _not_in(said.voices, before), -1)
+            self._count_voices(state, _not_in(before, said.voices), 1)
         note_version(state, fresh, now)
         if state.suspect_at is not None and not any(
             vote.suspect or vote.verdict is Verdict.UNHEALTHY for _, vote in fresh
@@ -371,6 +370,12 @@ class EndpointBoard:
         sure = [v for v in outside if v.transport and v.all_failed and counts.get(v.zone, 0) > 0]
         needed = len(outside) - 1 if len(outside) >= 5 else len(outside)
         return len(sure) >= max(3, needed)
+
+
+def _not_in(known: tuple[Voice, ...], voices: tuple[Voice, ...]) -> list[Voice]:
+    """Those of `voices` that are not in `known` as they are: equal ones are mostly one object."""
+    by_zone = {v.zone: v for v in known}
+    return [v for v in voices if by_zone.get(v.zone) is not v]
 
 
 def _latch(latched: bool, count: int, regions: int, total: int, rules: Quorum) -> bool:  # noqa: FBT001 - a latch is a boolean

@@ -113,7 +113,7 @@ def _service(world: World, service: str, now: float) -> dict[str, Any]:
     carrying = [s for s in states if shares.get(s.name, 0.0) > 0]
     diagnosis = world.diagnoser.services.get(service)
     current = diagnosis.current[0] if diagnosis is not None and diagnosis.current else None
-    said: dict[tuple[int, int], dict[str, int]] = {}
+    vantages: dict[tuple[str, ...], int] = {}
     return {
         "health": _health(states, carrying).word,
         "mode": "observe" if world.observing(service) else "steer",
@@ -142,7 +142,7 @@ def _service(world: World, service: str, now: float) -> dict[str, Any]:
             }
             for z in zones
         },
-        "endpoints": {e.name: _endpoint(world, e.name, shares, load, said) for e in spec.endpoints},
+        "endpoints": {e.name: _endpoint(world, e.name, shares, load, vantages) for e in spec.endpoints},
         "routes": [_route(world, world.steer.routes[r.key]) for r in spec.routes],
         "vetoes": [{"name": v.name, "guard": v.guard, "text": v.text} for v in world.services[service].vetoes],
     }
@@ -164,18 +164,18 @@ def _sum(world: World, service: str, name: str, shares: dict[str, float]) -> flo
     return round(sum(shares.get(e, 0.0) for e in world.domains.members(service, name)), 6)
 
 
-def _voices(world: World, state: EndpointState, said: dict[tuple[int, int], dict[str, int]]) -> dict[str, int]:
-    """How many voices say what. `said` keeps it by identity for this one view: most endpoints share what is said of them."""
+def _voices(world: World, state: EndpointState, zones: dict[tuple[str, ...], int]) -> dict[str, int]:
+    """How many voices say what. `zones` keeps for one view how many vantage zones the agents that look are in."""
     seers = world.board.seers(state.name)
-    key = id(state.voices), id(seers)
-    if key not in said:
-        zones = {world.votes.agents[a].zone for a in seers if a in world.votes.agents}
-        counts = {"healthy": 0, "unhealthy": 0, "unknown": len(zones) - len(state.voices)}
+    if seers not in zones:
+        zones[seers] = len({world.votes.agents[a].zone for a in seers if a in world.votes.agents})
+    healthy = sum([v.verdict is Verdict.HEALTHY for v in state.voices])
+    counts = {"healthy": healthy, "unhealthy": 0, "unknown": zones[seers] - len(state.voices)}
+    if healthy < len(state.voices):
         for voice in state.voices:
-            if voice.verdict is not Verdict.UNKNOWN:
+            if voice.verdict not in (Verdict.HEALTHY, Verdict.UNKNOWN):
                 counts[voice.verdict.value] = counts.get(voice.verdict.value, 0) + 1
-        said[key] = counts
-    return said[key]
+    return counts
 
 
 def _endpoint(
@@ -183,7 +183,7 @@ def _endpoint(
     name: str,
     shares: dict[str, float],
     load: dict[str, float],
-    said: dict[tuple[int, int], dict[str, int]],
+    zones: dict[tuple[str, ...], int],
 ) -> dict[str, Any]:
     state = world.board.states[name]
     return {
@@ -191,7 +191,7 @@ def _endpoint(
         "since": state.since,
         "share": round(shares.get(name, 0.0), 6),
         "utilization": round(load[name], 4) if name in load else None,
-        "voices": dict(_voices(world, state, said)),
+        "voices": _voices(world, state, zones),
         "decided": state.decided,
         "reason": state.reason or (state.undecided_why if not state.decided else None),
         "zone": state.zone,
