@@ -224,6 +224,11 @@ class EndpointBoard:
             before, state.voices = state.voices, said.voices
             self._count_voices(state, _not_in(said.voices, before), -1)
             self._count_voices(state, _not_in(before, said.voices), 1)
+            counts = self.answering[state.service]
+            if any(counts.get(v.zone) == 1 and v.verdict in _ANSWERING for v in said.voices):
+                self.restless.add(
+                    state.service
+                )  # a voice that sees nobody else answer: by this one it confirms the dead
         note_version(state, fresh, now)
         if state.suspect_at is not None and not any(
             vote.suspect or vote.verdict is Verdict.UNHEALTHY for _, vote in fresh
@@ -354,10 +359,6 @@ class EndpointBoard:
                 (blamed.add if by > 0 else blamed.discard)(state.name)
             if voice.verdict in _ANSWERING:
                 counts[voice.zone] = counts.get(voice.zone, 0) + by
-                if by > 0 and counts[voice.zone] == 1:
-                    self.restless.add(
-                        state.service
-                    )  # a voice that saw nobody answer now sees one: it may confirm the dead
 
     def confirmed_dead(self, endpoint: str) -> bool:
         """Section 6: every voice from outside its zone (all but one, when there are at least 5; at least 3 in all) failed its last
