@@ -15,12 +15,13 @@ from steerd.core import activate, passive, residency, standby
 from steerd.core import events as ev
 from steerd.core.alerts import LEADERS
 from steerd.core.datagate import note_readings
-from steerd.core.decide import decide, inputs_for, reason_of, room_for
+from steerd.core.decide import because, decide, reason_of, room_for
 from steerd.core.effects import Answer, Effect, Persist
 from steerd.core.explain import explain
 from steerd.core.factors import review_factors
 from steerd.core.fleetchange import load_config
 from steerd.core.guards import out_zones
+from steerd.core.inputs import inputs_for
 from steerd.core.limits import Limits
 from steerd.core.operate import operate, standing_for
 from steerd.core.progress import review_demand
@@ -85,8 +86,8 @@ class Engine:
 
     def hears_quorum(self) -> bool:
         """Whether fresh votes make a quorum for any endpoint at all; a fleet without endpoints needs none."""
-        states = self.world.board.states
-        return not states or any(state.decided for state in states.values())
+        board = self.world.board
+        return not board.states or board.rolls.anyone_decided()
 
     def wake_at(self, now: float) -> float:
         """When the next `Tick` is needed: at most a second from `now`."""
@@ -141,7 +142,10 @@ class Engine:
     def _probe_errors(self, ballot: Ballot, now: float) -> None:
         """A probe that cannot do its job is alerted per agent and check, never counted against the target."""
         alerts = self.world.alerts
+        known = {endpoint for kind, of in alerts.active if kind == "probe-error" for endpoint in [of.partition("/")[2]]}
         for vote in ballot.votes:
+            if not vote.errors and vote.endpoint not in known:
+                continue
             of = f"{ballot.agent}/{vote.endpoint}"
             if vote.errors:
                 text = f"agent {ballot.agent} cannot check {vote.endpoint}: {'; '.join(vote.errors)}"
@@ -299,12 +303,14 @@ class Engine:
         standby.compare(world, service, now)
         drains = world.drains.of_service(service, world.domains)
         if state.factors or world.board.dim[service]:
-            state.vetoes += review_factors(world, service, inputs_for(world, service, drains), now)
+            state.vetoes += review_factors(
+                world, service, inputs_for(world, service, drains, apart=world.board.dim[service]), now
+            )
         elif ("capacity-short", f"{service}/weights") in world.alerts.active:
             world.alerts.clear("capacity-short", f"{service}/weights")
         reason = reason_of(world, service)
         if reason != state.reason:
-            decide(world, service, _because(world, service), now)
+            decide(world, service, because(world, service), now)
             state.reason = reason_of(world, service)
         else:
             state.vetoes += state.plan_vetoes
@@ -346,7 +352,7 @@ class Engine:
         """`quorum-lost` when no endpoint of the service has had one for a while (agents all connect one after another)."""
         world, state = self.world, self.world.services[service]
         members = world.domains.members_of_service(service)
-        lost = all(not world.board.states[e].decided for e in members) and bool(members)
+        lost = all(r.undecided == r.size for r in world.board.rolls.of_service(service)) and bool(members)
         if not lost:
             state.undecided_since = None
             world.alerts.clear("quorum-lost", service)
@@ -374,22 +380,6 @@ class Engine:
         for name in sorted(texts):
             self.world.alerts.set("vetoed", f"{service}/{name}", texts[name], now)
         state.seen_vetoes = standing
-
-
-def _because(world: World, service: str) -> str:
-    """One line for a decision: the drains that move now."""
-    drains = sorted(world.drains.of_service(service, world.domains), key=lambda d: (-d.step_at, d.key))
-    weighed = sorted(world.services[service].factors.items())
-    if weighed and (not drains or max(since for _, (_, since) in weighed) > drains[0].step_at):
-        return ", ".join(f"{e} weighs {f:.0%}" for e, (f, _) in weighed[:5])
-    if not drains:
-        return "everything is back in service"
-    newest = drains[0].step_at
-    return "; ".join(
-        f"{d.phase.value} {d.name} {d.fraction:.0%} out ({d.cause.value}, {d.by}): {d.reason}"
-        for d in drains
-        if d.step_at == newest
-    )
 
 
 def _persist_before_answers(effects: list[Effect]) -> tuple[Effect, ...]:

@@ -6,16 +6,12 @@ with what they were when the drain began. Both must be worse: what was bad befor
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
-from steerd.core.gray import GrayBand
-from steerd.core.readings import Readings
 from steerd.model.fleet import Objectives
 
-__all__ = ["Relief", "Strain", "strain_of"]
+__all__ = ["Relief", "Strain"]
 
-_TTFT_WITHIN_S = 120.0
 _ERRORS = 0.05
 """Error rate that counts as over its objective: probes are too few to see an objective of 99.9% missed."""
 _GREW = 1.1
@@ -55,13 +51,3 @@ class Relief:
             return None
         was = f", {before.ttft_s:.1f} s before" if before.ttft_s is not None else ""
         return f"the receivers' first token takes {strain.ttft_s:.1f} s{was}: over the objective of {limit:g} s"
-
-
-def strain_of(receivers: Collection[str], gray: GrayBand, readings: Readings, now: float) -> Strain:
-    """How `receivers` stand now."""
-    if not receivers:
-        return Strain(0.0, None)
-    errors = sum(gray.rate(e) for e in receivers) / len(receivers)
-    found = (readings.median(e, "ttft_s", now, _TTFT_WITHIN_S) for e in receivers)
-    seen = sorted(v for v in found if v is not None)
-    return Strain(errors, seen[(len(seen) - 1) // 2] if seen else None)

@@ -28,7 +28,8 @@ _ORDER = {Cause.DEAD: 0, Cause.DOWN: 1, Cause.GRAY: 2, Cause.OPERATOR: 2, Cause.
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One endpoint as the plan sees it: nominal capacity, and the health factor it is weighed with (1 healthy, 0.5 degraded)."""
+    """One endpoint as the plan sees it: nominal capacity, and the health factor it is weighed with (1 healthy, 0.5 degraded).
+    Or several that are alike, with their capacity together: water rises in all of them as in one."""
 
     name: str
     zone: str
@@ -74,8 +75,8 @@ class Result:
     past 100% of their capacity because the dead cannot keep traffic (`overload-accepted`). `diverted` is the part of the demand
     that the fallback service takes (`steerd.core.fallback`); the shares are of the rest."""
 
-    shares: dict[str, float]
-    normal: dict[str, float]
+    shares: Mapping[str, float]
+    normal: Mapping[str, float]
     kept: dict[str, float]
     overloaded: bool
     notes: tuple[str, ...]
@@ -151,6 +152,7 @@ def compute(inputs: Inputs) -> Result:
         for s in inputs.slots
         if (m := moved_by.get(s.name)) and m.fraction < 1.0 - _TINY and s.name not in inputs.pins and s.effective > 0
     )
+    region_of = {s.name: s.region for s in inputs.slots}
     kept: dict[str, float] = {}
     overloaded = False
     notes: list[str] = ["demand unknown: the capacity rule is off"] if inputs.demand is None else []
@@ -159,7 +161,7 @@ def compute(inputs: Inputs) -> Result:
         if not mine:
             continue
         last_resort = partly if mover.fraction >= 1.0 - _TINY else ()
-        over, left = _move(shares, mine, mover, receivers, last_resort, inputs)
+        over, left = _move(shares, mine, mover, receivers, last_resort, inputs, region_of)
         overloaded = overloaded or over
         if left > _TINY:
             _keep(shares, mine, left)
@@ -186,12 +188,12 @@ def _move(
     receivers: tuple[Slot, ...],
     last_resort: tuple[Slot, ...],
     inputs: Inputs,
+    region_of: Mapping[str, str],
 ) -> tuple[bool, float]:
     """Places what one mover takes away. Returns (receivers were filled past their limit without asking, what fits nowhere)."""
     urgent = mover.cause in (Cause.DEAD, Cause.DOWN) or mover.force
     if not receivers and not last_resort:
         return False, sum(mine.values())
-    region_of = {s.name: s.region for s in inputs.slots}
     by_region: dict[str, float] = {}
     for endpoint, amount in mine.items():
         by_region[region_of[endpoint]] = by_region.get(region_of[endpoint], 0.0) + amount
