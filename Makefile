@@ -12,6 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 IMAGE ?= steerd:local
 ARGS ?=
+LOSS ?=
 UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: help demo test lint format bench sim coverage mutants image lock clean run-env dev-env
@@ -42,8 +43,9 @@ bench: dev-env ## measure against peers (minutes; needs a quiet machine)
 	@scripts/install-servers.sh
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-sim: dev-env ## every scenario with seeds 1 to 20 (ARGS='--seeds 1-3' for fewer)
+sim: dev-env ## every scenario with seeds 1 to 20 (ARGS='--seeds 1-3' for fewer), then a day under loss (LOSS='--hours 1')
 	@scripts/simulate-all.sh $(ARGS)
+	@$(BIN)/python -m benchmarks false_drains --hours 24 $(LOSS)
 
 coverage: dev-env ## branch coverage of the core by its own tests and the simulator's; under 95% fails (minutes)
 	@$(BIN)/coverage run --data-file=.coverage --source=steerd.core -m pytest tests/core tests/sim -m 'not slow' $(ARGS)

@@ -11,9 +11,10 @@ import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from steerd.core.verdict import CheckRule, CheckRun, EndpointTracker, Observation, Recheck
+from steerd.core.ambient import Ambient
+from steerd.core.verdict import PAID, CheckRule, CheckRun, EndpointTracker, Observation, Recheck
 from steerd.model.rules import VerdictRules
-from steerd.model.sample import Reading, Sample, Status
+from steerd.model.sample import Layer, Reading, Sample, Status
 from steerd.model.vote import Ballot, Heartbeat, Verdict, Vote
 
 __all__ = ["READING_LIFE_S", "REFRESH_ROUNDS", "BallotBox", "Subject"]
@@ -23,6 +24,9 @@ READING_LIFE_S = 120.0
 
 REFRESH_ROUNDS = 15
 """Every vote is sent again, for its counts, once in this many rounds of `refresh` (30 s at a 2 s heartbeat)."""
+
+_MEASURE_ROUNDS = 5
+"""How much a failure says is measured anew once in this many rounds (10 s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class BallotBox:
         self._config_hash = ""
         self._number = 0
         self._rules = VerdictRules()
+        self.ambient = Ambient()
+        self._free: tuple[CheckRun, ...] = ()
         self._trackers: dict[str, EndpointTracker] = {}
         self._shared: dict[str, CheckRun] = {}
         self._behind: dict[str, tuple[str, ...]] = {}
@@ -101,6 +107,10 @@ class BallotBox:
         self._names = tuple(trackers)
         self._pulses, self._silent = [], set(range(len(self._names)))
         self._behind = {name: tuple(endpoints) for name, endpoints in behind.items()}
+        dear = {*PAID, Layer.DEPENDENCY}
+        own = (run for t in trackers.values() for run in t.runs.values() if run.rule.layer not in dear)
+        self._free = (*own, *self._shared.values())
+        self.ambient.rebase(*self._totals())
         self._dirty = dict.fromkeys(e for e in self._dirty if e in trackers)
         self._failing = dict.fromkeys(e for e in self._failing if e in trackers)
         self._left_out &= trackers.keys()
@@ -110,7 +120,7 @@ class BallotBox:
             self._unsent.pop(key, None)
 
     def _run(self, old: CheckRun | None, rule: CheckRule, now: float) -> CheckRun:
-        return old if old is not None and old.rule == rule else CheckRun(rule, self._rules, now)
+        return old if old is not None and old.rule == rule else CheckRun(rule, self._rules, now, self.ambient)
 
     # -- what happens -----------------------------------------------------------------------------------------------
 
@@ -182,12 +192,19 @@ class BallotBox:
 
     def refresh(self) -> None:
         """Puts votes into the next delta for their counts' sake: those that saw a failure since the last round, and a
-        part of the rest in turn, so that no round is a burst. Call it with every heartbeat.
+        part of the rest in turn, so that no round is a burst. Now and then measures how much a failure says. Call it with
+        every heartbeat.
         """
+        if self._round % _MEASURE_ROUNDS == 0:
+            self.ambient.measure(*self._totals())
         self._dirty.update(self._failing)
         self._failing = {}
         self._dirty.update(dict.fromkeys(self._names[self._round :: REFRESH_ROUNDS]))
         self._round = (self._round + 1) % REFRESH_ROUNDS
+
+    def _totals(self) -> tuple[int, int]:
+        """Passes and blips of all checks that cost nothing. A wrong answer is no loss, and turns come by too rarely."""
+        return sum(run.passed for run in self._free), sum(run.blips for run in self._free)
 
     # -- what goes out ------------------------------------------------------------------------------------------------
 

@@ -36,10 +36,10 @@ class CheckCounts:
 class Vote:
     """One agent's vote on one endpoint.
 
-    `sequence` grows with every change of this vote within the agent's `incarnation`. `all_failed` says that
-    the last `fall` looks of the check behind an unhealthy verdict all failed; `transport` that they all failed in
-    transport (refused, unreachable, timed out, no progress). `suspect` marks a first failure not yet confirmed; `paid` that a check
-    that costs tokens is among what failed.
+    `sequence` grows with every change of this vote within the agent's `incarnation`. `all_failed` says that the last looks of the
+    check behind an unhealthy verdict all failed: `fall` of them, or as many more as it takes where this agent loses looks anyway;
+    `transport` that they all failed in transport (refused, unreachable, timed out, no progress). `suspect` marks a first failure
+    not yet confirmed; `paid` that a check that costs tokens is among what failed.
     `errors` names checks left out of the verdict because the probe itself could not do its job.
     """
 
@@ -92,7 +92,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """Down the stream: look at these endpoints now, `fall` times, `confirm_gap` apart.
+    """Down the stream: look at these endpoints now, as often as a verdict needs, `confirm_gap` apart.
 
     Checks that cost tokens are left out, but for the endpoints in `paid`: there one of them is what failed.
     """

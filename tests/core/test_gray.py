@@ -142,6 +142,24 @@ def test_everybody_losing_the_same_blames_nobody_and_one_who_loses_more_stands_o
     assert {r.of for r in bench.records("health")} == {"usb-2"}
 
 
+@pytest.mark.parametrize(
+    ("regions", "rate", "expected"),
+    [
+        pytest.param({"eu": 3, "us": 2}, 0.37, [], id="five voices: chance explains it"),
+        pytest.param({"eu": 3, "us": 2}, 0.45, ["degraded"], id="five voices: too much for chance"),
+        pytest.param({"eu": 4, "us": 4}, 0.37, ["degraded"], id="eight voices tell more"),
+    ],
+)
+def test_among_many_lost_looks_few_voices_must_see_more(
+    regions: dict[str, int], rate: float, expected: list[str]
+) -> None:
+    bench = warm(regions=regions, outside=0)
+    bench.losing = dict.fromkeys(bench.fleet.endpoint_by_name, 0.2)
+    bench.losing["eua-1"] = rate
+    bench.run(600)
+    assert [str(r.data["health"]) for r in bench.records("health")] == expected
+
+
 def test_a_config_without_the_endpoint_forgets_it() -> None:
     bench = warm()
     bench.losing["eua-1"] = 0.3
