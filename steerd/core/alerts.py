@@ -36,7 +36,7 @@ ACTIONS: dict[str, str] = {
     "probe-error": "the probe could not do its job (key, config, bug); the target is not blamed: mend the check",
     "quorum-lost": "too few fresh votes: start or reconnect agents; health is held as it was and nothing is drained",
     "restore-held": "see the text: add capacity or raise max_utilization, or restore it yourself where that is asked for",
-    "activation-failed": "see the text: mend the step and drain again, or take over by hand (`steerd drain --force`)",
+    "activation-failed": "see the text: mend the step and drain again, or take over without it (`steerd drain --force`)",
     "data-behind": "let the replica catch up, or accept the loss: `steerd drain REGION --accept-data-loss`",
     "dependency-lag": "the replica falls behind: see its database; beyond the RPO no region takes over by itself",
     "fallback-used": "send the rest to the fallback service, or add capacity: see `steerd plan`",
@@ -44,7 +44,7 @@ ACTIONS: dict[str, str] = {
     "standby-drift": "the standby is not what a takeover would need: bring it to what the active region has",
     "route-unreadable": "steerd cannot read this route: check the provider's address, credentials and rights",
     "vantage-isolated": "this vantage disagrees with everybody else: look at its network and the agent's host",
-    "vetoed": "see `steerd explain` for the guard; drain it yourself if you know better (`steerd drain --force`)",
+    "vetoed": "see `steerd explain` for the guard; drain it yourself if you know better (`steerd drain --force`; not past the data gate)",
     "write-failed": "the provider did not take the write: see the text; steerd keeps trying",
 }
 

@@ -22,7 +22,7 @@ from steerd.model.health import Health
 from steerd.model.plan import Cause, Decision, Drain, Veto
 from steerd.model.route import Desired, Fence, Member, Route
 
-__all__ = ["Planned", "decide", "plan_service", "published", "reason_of", "reissue", "room_for", "utilization"]
+__all__ = ["Planned", "decide", "plan_service", "published", "reissue", "room_for", "utilization"]
 
 _TINY = 1e-9
 
@@ -146,23 +146,6 @@ def _with_edits(state: RouteState, desired: Desired) -> Desired:
             kept[target] = Member(target, weight, values if weight > 0 else ())
     held = Desired(tuple(kept[k] for k in sorted(kept)))
     return desired if held.empty else held
-
-
-def reason_of(world: World, service: str) -> object:
-    """Fingerprint of all that may change the plan. Equal fingerprints: nothing is recomputed, nothing is reshuffled."""
-    drains = world.drains.of_service(service, world.domains)
-    state = world.services[service]
-    kept = bool(state.plan_vetoes or (state.result is not None and (state.result.kept or state.result.diverted)))
-    return (
-        tuple(sorted((d.key, d.cause.value, round(d.fraction, 6)) for d in drains)),
-        tuple(sorted((p.name, p.share) for p in world.pins.values() if world.domains.members(service, p.name))),
-        tuple(sorted((e, f) for e, (f, _) in state.factors.items())),
-        state.generation,
-        demand_of(world, service) if kept else None,
-        passive.closed(world, service, drains, world.now) if kept else None,
-        passive.active_region(world, service),
-        tuple(sorted((s, round(v, 3)) for s, v in state.spill.items())),
-    )
 
 
 def decide(world: World, service: str, why: str, now: float) -> Decision | None:

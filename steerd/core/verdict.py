@@ -138,20 +138,21 @@ class CheckRun:
         self.error = None
         counts = 1 if sample.unpaid else sample.counts_as
         self._count(sample, counts)
-        if severity == 0 and self.rare:
-            # A check that agents take turns at comes by too rarely for `rise` passes in a row to be a fair demand of each
-            # agent: with 7 agents and 30 s it would take 10 minutes. One turn's pass is that agent's whole word, as one
-            # confirm look is (section 2); the quorum and `restore_after` guard the way back.
-            counts = max(counts, self.rise)
+        bad = good = counts
+        if self.rare and severity <= CheckState.SATURATED:
+            # A check that agents take turns at comes by too rarely for `rise` or `fall` looks in a row to be a fair demand of
+            # each agent: with 7 agents and 30 s it would take 10 minutes. One turn's PASS or SATURATED is that agent's whole
+            # word, as one confirm look is (section 2): what is full is not asked again at once. The quorum guards both ways.
+            bad, good = max(counts, self.fall), max(counts, self.rise)
         began = False
         for level in _LEVELS:
             if severity >= level:
                 began |= level > CheckState.SATURATED and self._bad[level] == 0
-                self._bad[level] += counts
+                self._bad[level] += bad
                 self._good[level] = 0
             else:
                 self._bad[level] = 0
-                self._good[level] += counts
+                self._good[level] += good
         self._latch()
         return began and self.unresolved
 

@@ -17,7 +17,6 @@ from steerd.core.effects import Effect, Record
 from steerd.core.gray import GrayBand
 from steerd.core.quorum import EndpointBoard
 from steerd.core.readings import Readings
-from steerd.core.relief import Relief
 from steerd.core.shares import Result
 from steerd.core.steer import Steer
 from steerd.core.timers import Timers
@@ -74,7 +73,6 @@ class World:
         self.readings = Readings()
         self.damper = Damper()
         self.velocity = Velocity()
-        self.relief = Relief()
         self.diagnoser = Diagnoser(self.timers)
         self.confirmer = Confirmer()
         self.alerts = AlertBoard(self.emit)
@@ -91,6 +89,8 @@ class World:
         self.state_changed = False
         self.last_change: dict[str, float] = {}
         self.started_at = 0.0
+        self.answered: set[str] = set()
+        """Services that had a quorum since this coordinator began."""
         self.now = 0.0
         self.active: dict[str, Active] = {}
         self.lags = LagBoard()
