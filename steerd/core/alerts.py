@@ -44,7 +44,7 @@ ACTIONS: dict[str, str] = {
     "standby-drift": "the standby is not what a takeover would need: bring it to what the active region has",
     "route-unreadable": "steerd cannot read this route: check the provider's address, credentials and rights",
     "vantage-isolated": "this vantage disagrees with everybody else: look at its network and the agent's host",
-    "vetoed": "see `steerd explain` for the guard; drain it yourself if you know better (`steerd drain --force`; not past the data gate)",
+    "vetoed": "see `steerd explain` for the guard; drain it yourself if you know better (`steerd drain --force`)",
     "write-failed": "the provider did not take the write: see the text; steerd keeps trying",
 }
 

@@ -167,12 +167,12 @@ def _label(bad: Iterable[EndpointState], good: Iterable[EndpointState], abstaini
 
 def _same_dependency(bad: list[EndpointState]) -> bool:
     """All bad endpoints suffer from nothing but dependencies, and one of these is the same for all of them."""
-    shared: set[str | None] | None = None
+    shared: set[str] | None = None
     for state in bad:
         voices = [v for v in state.voices if v.verdict in (Verdict.UNHEALTHY, Verdict.DEGRADED)]
         if any(v.layer != Layer.DEPENDENCY for v in voices):
             return False
-        checks = {v.check for v in voices}
+        checks = {v.check for v in voices if v.check is not None}
         shared = checks if shared is None else shared & checks
     return bool(shared)
 
