@@ -9,7 +9,7 @@ import pytest
 
 from steerd.core import relief
 from steerd.model.fleet import Fleet, Objectives
-from steerd.model.plan import HardState, Phase
+from steerd.model.plan import HardState, Phase, Strain
 from steerd.model.rules import Guards, Ramp
 from steerd.model.vote import Verdict
 from tests.support.bench import Bench
