@@ -116,8 +116,8 @@ class Drains:
         if drain.name in wants:
             return True
         wider = [w for w in wants.values() if members and members <= w.endpoints]
-        out = {d.name for d in self.book.values() if d.automatic and d.service == service}
-        return any(w.name in out for w in wider) or (bool(wider) and not well(board, members, drain))
+        out = any(f"auto:{service}:{w.name}" in self.book for w in wider)
+        return out or (bool(wider) and not well(board, members, drain))
 
     def _absorbed(self, drain: Drain, wants: Mapping[str, Want], service: str, domains: Domains) -> bool:
         """A wider drain that is fully out makes a narrower one of its endpoints superfluous."""

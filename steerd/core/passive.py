@@ -128,22 +128,25 @@ def _step(world: World, found: activate.Activation) -> Mapping[str, object]:
     return steps[min(found.step, len(steps) - 1)]
 
 
+def home(world: World, name: str, kind: str) -> str:
+    """The region of a domain."""
+    if kind == "region":
+        return name
+    return world.domains.region_of_zone(name) if kind == "zone" else world.domains.region_of(name)
+
+
 def emptied(world: World, service: str, name: str, kind: str) -> tuple[str, ...]:
     """Regions that have nothing in service once the domain `name` is out: a region itself, and any zone or endpoint that is the
     last of one. Whoever takes over from these takes a region over."""
     members = world.domains.members(service, name)
-    if kind == "region":
+    if kind == "region" or not members:
         return (name,) if members else ()
-    out: set[str] = set()
+    region = home(world, name, kind)
+    left = set(world.domains.members(service, region))
     for drain in world.drains.of_service(service, world.domains):
         if drain.fraction >= 1.0 - _TINY and drain.phase is not Phase.RESTORING:
-            out |= world.domains.members(service, drain.name)
-    found = []
-    for region in sorted({world.domains.region_of(e) for e in members}):
-        left = world.domains.members(service, region) - out
-        if left and left <= members:
-            found.append(region)
-    return tuple(found)
+            left -= world.domains.members(service, drain.name)
+    return (region,) if left and left <= members else ()
 
 
 def takeover(
@@ -182,11 +185,10 @@ def _receivers(world: World, service: str, candidates: list[str], now: float, dr
 
 def leaving(world: World, service: str, drains: Iterable[Drain]) -> tuple[str, ...]:
     """Regions that these drains together take out, whole, however far they have come."""
-    gone: set[str] = set()
+    gone: dict[str, set[str]] = {}
     for drain in drains:
-        gone |= world.domains.members(service, drain.name)
-    regions = sorted({world.domains.region_of(e) for e in gone})
-    return tuple(r for r in regions if world.domains.members(service, r) <= gone)
+        gone.setdefault(home(world, drain.name, drain.kind), set()).update(world.domains.members(service, drain.name))
+    return tuple(r for r in sorted(gone) if world.domains.members(service, r) <= gone[r])
 
 
 def closed(world: World, service: str, drains: Iterable[Drain], now: float) -> frozenset[str]:
@@ -196,8 +198,9 @@ def closed(world: World, service: str, drains: Iterable[Drain], now: float) -> f
     left = (active,) if active is not None else leaving(world, service, at_work)
     if not left:
         return frozenset()
-    accepted = _say(world, service, left, [d for d in at_work if d.accept_data_loss])
-    forced = _say(world, service, left, [d for d in at_work if d.force])
+    # A flag counts for the region it was given for, and for nobody else's move.
+    accepted = {home(world, d.name, d.kind) for d in at_work if d.accept_data_loss}.issuperset(left)
+    forced = {home(world, d.name, d.kind) for d in at_work if d.force}.issuperset(left)
     found: set[str] = set()
     for region in regions_of(world, service):
         if region == active:
@@ -217,12 +220,6 @@ def closed(world: World, service: str, drains: Iterable[Drain], now: float) -> f
     return frozenset(found)
 
 
-def _say(world: World, service: str, regions: Iterable[str], drains: Iterable[Drain]) -> bool:
-    """Each of the regions is touched by one of the drains: a flag counts where it was given, and for nobody else's move."""
-    touched = {world.domains.region_of(e) for d in drains for e in world.domains.members(service, d.name)}
-    return touched.issuperset(regions)
-
-
 def may_return(world: World, service: str, drain: Drain, now: float) -> str | None:
     """Why a drained region may not begin to come back, or None. Asked before the first step of a region, and of what is the first
     of its region to come back."""
@@ -230,25 +227,17 @@ def may_return(world: World, service: str, drain: Drain, now: float) -> str | No
         return None
     active = active_region(world, service)
     known = world.active.get(service)
-    for region in _revived(world, service, drain):
-        called = known is not None and known.called == region
-        if world.service(service).routing.failback == "manual" and not called:
-            return f"{drain.name} stays out until `steerd restore {drain.name}`: failback of {service} is manual"
-        if active is None or active == region or not _before(world, service, region, active):
-            continue
-        world.wanted_regions.add((service, region))
-        said = admission(world, service, region, now, drain)
-        if said is not None:
-            return said.text if isinstance(said, Veto) else said
-    return None
-
-
-def _revived(world: World, service: str, drain: Drain) -> tuple[str, ...]:
-    """Regions that have nothing in service as long as this drain stands."""
-    if drain.kind == "region":
-        return (drain.name,)
-    touched = sorted({world.domains.region_of(e) for e in world.domains.members(service, drain.name)})
-    return tuple(r for r in touched if not in_service(world, service, r))
+    region = home(world, drain.name, drain.kind)
+    if drain.kind != "region" and in_service(world, service, region):
+        return None
+    called = known is not None and known.called == region
+    if world.service(service).routing.failback == "manual" and not called:
+        return f"{drain.name} stays out until `steerd restore {drain.name}`: failback of {service} is manual"
+    if active is None or active == region or not _before(world, service, region, active):
+        return None
+    world.wanted_regions.add((service, region))
+    said = admission(world, service, region, now, drain)
+    return said.text if isinstance(said, Veto) else said
 
 
 def comes_before(world: World, service: str, region: str) -> bool:
