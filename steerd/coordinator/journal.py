@@ -36,7 +36,7 @@ LOAD_WITHIN_S = 30.0
 NOTE_BYTES = 65_536
 """A history entry beyond this loses its data, and says so."""
 
-_JSON = msgspec.json.Encoder(enc_hook=repr)
+_JSON = msgspec.json.Encoder(enc_hook=hardstate.plain)
 
 
 class StaleEpochError(StoreError):

@@ -48,7 +48,7 @@ class ServiceDiagnosis:
 
 
 class Diagnoser:
-    """All services' diagnoses. `update` costs one pass over the service's endpoints."""
+    """All services' diagnoses. `update` costs one pass over the service's zones and what is bad in them."""
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
@@ -111,12 +111,9 @@ def _counts(service: str, board: EndpointBoard, domains: Domains) -> tuple[list[
     """Per zone: the endpoints that are down, and those that are degraded or worse."""
     down, degraded = [], []
     for zone in domains.zones[service]:
-        members = domains.members(service, zone)
-        region = domains.region_of_zone(zone)
-        worse = sorted(e for e in members if board.states[e].health >= Health.DEGRADED)
-        bad = tuple(e for e in worse if board.states[e].health is Health.DOWN)
-        down.append(ZoneCount(zone, region, len(members), bad))
-        degraded.append(ZoneCount(zone, region, len(members), tuple(worse)))
+        roll = board.rolls.of_zone(service, zone)
+        down.append(ZoneCount(zone, roll.region, roll.size, tuple(sorted(roll.down))))
+        degraded.append(ZoneCount(zone, roll.region, roll.size, tuple(sorted(roll.worse))))
     return down, degraded
 
 

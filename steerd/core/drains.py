@@ -18,7 +18,6 @@ from steerd.core.quorum import EndpointBoard
 from steerd.core.review import Review
 from steerd.core.timers import Timers
 from steerd.core.wants import Want, narrowed, wants_of, well
-from steerd.model.health import Health
 from steerd.model.plan import Cause, Drain, Phase, Veto
 
 __all__ = ["Drains"]
@@ -38,6 +37,7 @@ class Drains:
         self._alerts = alerts
         self._touch = touch
         self._waiting: list[Veto] = []
+        self._wider: list[str] = []
         self.book: dict[str, Drain] = {}
         self.holds: dict[str, dict[str, Veto]] = {}
         """What holds an operator's drain back: its key -> service -> veto."""
@@ -53,7 +53,9 @@ class Drains:
     def review(self, review: Review, board: EndpointBoard, domains: Domains, now: float) -> None:
         """Brings the book in line with the diagnosis of one service."""
         wants = wants_of(review.service, review.diagnoses, board, domains, self._timers, now)
-        for drain in sorted(self.of_service(review.service, domains), key=lambda d: d.key):
+        mine = sorted(self.of_service(review.service, domains), key=lambda d: d.key)
+        self._wider = [d.key for d in mine if d.kind != "endpoint"]
+        for drain in mine:
             self._advance(drain, wants, review, board, domains, now)
         holds = (self.holds.get(d.key, {}).get(review.service) for d in self.of_service(review.service, domains))
         review.vetoes.extend(veto for veto in holds if veto is not None)
@@ -89,13 +91,13 @@ class Drains:
             drain = self._worsen(drain, want, review, now)
             self._stay_out(drain, review, members, now)
             return
-        if drain.cause is Cause.NEW and any(board.states[e].health is Health.DOWN for e in members):
+        if drain.cause is Cause.NEW and board.down_in(review.service, drain.name):
             self._relapse(drain, review, now)
             return
         if review.everywhere:
             self._stand_still(drain, review, board, domains, now)
             return  # nothing automatic moves while everything looks bad, restores neither
-        is_well = well(board, members, drain)
+        is_well = well(board, review.service, drain)
         if drain.phase is Phase.DRAINING:
             drain = replace(drain, phase=Phase.HELD)  # nothing wants it out any more: no further
         drain = self._put(ramp.watch(drain, well=is_well, now=now))
@@ -117,12 +119,12 @@ class Drains:
             return True
         wider = [w for w in wants.values() if members and members <= w.endpoints]
         out = any(f"auto:{service}:{w.name}" in self.book for w in wider)
-        return out or (bool(wider) and not well(board, members, drain))
+        return out or (bool(wider) and not well(board, service, drain))
 
     def _absorbed(self, drain: Drain, wants: Mapping[str, Want], service: str, domains: Domains) -> bool:
         """A wider drain that is fully out makes a narrower one of its endpoints superfluous."""
         members = domains.members(service, drain.name)
-        for other in self.book.values():
+        for other in (self.book[key] for key in self._wider if key in self.book):
             if (
                 other.key == drain.key
                 or other.service != service
@@ -209,7 +211,7 @@ class Drains:
 
     def _stand_still(self, drain: Drain, review: Review, board: EndpointBoard, domains: Domains, now: float) -> None:
         """Nothing moves; but a domain that fails meanwhile has to be healthy for `restore_after` anew."""
-        if any(board.states[e].health is Health.DOWN for e in domains.members(review.service, drain.name)):
+        if board.down_in(review.service, drain.name):
             self._put(ramp.watch(drain, well=False, now=now))
 
     def _step(self, drain: Drain, review: Review, now: float) -> None:
@@ -276,7 +278,7 @@ class Drains:
     ) -> None:
         if not want.decided:
             return  # down is only held from before: without a quorum now it starts nothing (invariant 5)
-        if any(d.name == want.name and d.automatic and d.service == review.service for d in self.book.values()):
+        if f"auto:{review.service}:{want.name}" in self.book:
             return
         if self._covered(want, review.service, domains):
             return
@@ -319,7 +321,7 @@ class Drains:
         if drain.phase is Phase.DRAINING:
             due = ramp.next_at(drain, review.ramp)
             self._timers.at(due if due is not None else now, "service", review.service)
-        for other in list(self.book.values()):
+        for other in list(self.book.values()) if len(want.endpoints) > 1 else ():
             narrower = domains.members(review.service, other.name) < want.endpoints
             less = other.fraction <= drain.fraction
             if (
@@ -343,7 +345,7 @@ class Drains:
                 continue
             if self._still_bad(drain, wants, members, board, review.service):
                 continue
-            if well(board, members, drain):
+            if well(board, review.service, drain):
                 text = "comes back early: it is healthy, and all that is left in service fails"
                 self._put(ramp.release(drain, review.ramp, now))
                 self._emit(Record("restore", drain.name, text, now, {"by": "automatic", "service": review.service}))

@@ -15,13 +15,14 @@ from steerd.core import activate, operated, passive, residency, settle, standby
 from steerd.core import events as ev
 from steerd.core.alerts import LEADERS
 from steerd.core.datagate import note_readings
-from steerd.core.decide import decide, inputs_for, room_for
+from steerd.core.decide import decide, room_for
 from steerd.core.effects import Answer, Effect, Persist
 from steerd.core.expiry import expire
 from steerd.core.explain import explain
 from steerd.core.factors import review_factors
 from steerd.core.fleetchange import load_config
 from steerd.core.guards import out_zones
+from steerd.core.inputs import inputs_for
 from steerd.core.limits import Limits
 from steerd.core.operate import operate
 from steerd.core.progress import review_demand
@@ -93,8 +94,8 @@ class Engine:
 
     def hears_quorum(self) -> bool:
         """Whether fresh votes make a quorum for any endpoint at all; a fleet without endpoints needs none."""
-        states = self.world.board.states
-        return not states or any(state.decided for state in states.values())
+        board = self.world.board
+        return not board.states or board.rolls.anyone_decided()
 
     def wake_at(self, now: float) -> float:
         """When the next `Tick` is needed: at most a second from `now`."""
@@ -153,7 +154,10 @@ class Engine:
     def _probe_errors(self, ballot: Ballot, now: float) -> None:
         """A probe that cannot do its job is alerted per agent and check, never counted against the target."""
         alerts = self.world.alerts
+        known = {endpoint for kind, of in alerts.active if kind == "probe-error" for endpoint in [of.partition("/")[2]]}
         for vote in ballot.votes:
+            if not vote.errors and vote.endpoint not in known:
+                continue
             of = f"{ballot.agent}/{vote.endpoint}"
             if vote.errors:
                 text = f"agent {ballot.agent} cannot check {vote.endpoint}: {'; '.join(vote.errors)}"
@@ -286,7 +290,9 @@ class Engine:
         still_crowded(world, service, now)
         drains = world.drains.of_service(service, world.domains)
         if state.factors or world.board.dim[service]:
-            state.vetoes += review_factors(world, service, inputs_for(world, service, drains), now)
+            state.vetoes += review_factors(
+                world, service, inputs_for(world, service, drains, apart=world.board.dim[service]), now
+            )
         elif ("capacity-short", f"{service}/weights") in world.alerts.active:
             world.alerts.clear("capacity-short", f"{service}/weights")
         reason = reason_of(world, service)

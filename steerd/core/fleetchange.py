@@ -52,6 +52,7 @@ def load_config(world: World, event: ConfigLoaded, now: float) -> set[str]:
             world.services.setdefault(service.name, ServiceState()).generation += 1
     world.fleet, world.capabilities = event.fleet, event.capabilities
     world.domains = Domains(event.fleet)
+    world.forget_classes()
     world.votes.configure(event.fleet)
     world.board.configure(event.fleet)
     world.confirmer.configure(event.fleet)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from steerd.core.relief import strain_of, worse
+from steerd.core.relief import worse
+from steerd.core.strain import strain_of
 from steerd.core.world import World
 from steerd.model.plan import Cause, Drain, Phase, Strain, Veto
 
@@ -104,13 +105,16 @@ class Limits:
     def _part(self, drain: Drain) -> float:
         """The part of the service's capacity that this drain is about: without what another one has fully out."""
         world = self._world
-        capacity = {e.name: e.capacity for e in world.service(self._service).endpoints}
-        members = set(world.domains.members(self._service, drain.name))
-        for other in world.drains.of_service(self._service, world.domains):
+        domains = world.domains
+        total = sum(domains.capacity(self._service, z) for z in domains.zones[self._service])
+        members = domains.members(self._service, drain.name)
+        gone: set[str] = set()
+        for other in world.drains.of_service(self._service, domains):
             if other.key != drain.key and other.fraction >= 1.0 - _TINY:
-                members -= world.domains.members(self._service, other.name)
-        total = sum(capacity.values())
-        return sum(capacity[e] for e in members) / total if total > 0 else 0.0
+                gone |= members & domains.members(self._service, other.name)
+        endpoints = world.fleet.endpoint_by_name
+        left = domains.capacity(self._service, drain.name) - sum(endpoints[e].capacity for e in gone)
+        return left / total if total > 0 and len(gone) < len(members) else 0.0
 
     # -- what happened ------------------------------------------------------------------------------------------------
 
@@ -146,11 +150,6 @@ class Limits:
 
     def _strain(self, drain: Drain) -> Strain:
         world = self._world
-        out: set[str] = set()
-        for other in world.drains.of_service(self._service, world.domains):
-            if other.fraction > 0:
-                out |= world.domains.members(self._service, other.name)
-        out |= world.domains.members(self._service, drain.name)
-        shares = world.services[self._service].shares
-        receivers = [e for e, share in sorted(shares.items()) if share > 0 and e not in out]
-        return strain_of(receivers, world.gray, world.readings, self._now)
+        out = {drain.name}
+        out.update(d.name for d in world.drains.of_service(self._service, world.domains) if d.fraction > 0)
+        return strain_of(world, self._service, out, self._now)

@@ -99,7 +99,7 @@ def _advance(world: World, drain: Drain, asked: list[str], now: float) -> dict[s
         world.timers.at(due, "service", asked[0])
         return {}
     if drain.phase is Phase.RESTORING:
-        if all(well(world.board, world.domains.members(s, drain.name), drain) for s in asked):
+        if all(well(world.board, s, drain) for s in asked):
             _back(world, drain, asked, rules, now)
         else:
             world.timers.at(now + _READY_S, "service", asked[0])

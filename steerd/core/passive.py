@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from steerd.core import activate, datagate
+from steerd.core.classes import share_in
+from steerd.core.rotation import idle as idle_ones
 from steerd.core.world import World
 from steerd.model.health import Health
 from steerd.model.plan import Active, Cause, Drain, Phase, Veto
@@ -70,8 +72,7 @@ def preference(world: World, service: str) -> Mapping[str, float] | None:
 
 
 def share_of(world: World, service: str, region: str) -> float:
-    shares = world.services[service].shares
-    return sum(shares.get(e, 0.0) for e in world.domains.members(service, region))
+    return share_in(world.services[service].shares, world.domains.members(service, region), region=region)
 
 
 def serves(world: World, service: str, region: str) -> bool:
@@ -90,17 +91,13 @@ def in_service(world: World, service: str, region: str, drains: Iterable[Drain] 
 
 def stands_ready(world: World, service: str) -> frozenset[str]:
     """Endpoints that carry nothing now but could: not drained, not pinned, known and not down. Guards count them as left."""
-    found = set()
-    shares = world.services[service].shares
     gone: set[str] = set()
     for drain in world.drains.of_service(service, world.domains):
         gone |= world.domains.members(service, drain.name)
     for pin in world.pins.values():
         gone |= world.domains.members(service, pin.name)
-    for name in world.domains.members_of_service(service) - gone:
-        if shares.get(name, 0.0) <= _TINY and world.board.states[name].health not in (Health.DOWN, Health.UNKNOWN):
-            found.add(name)
-    return frozenset(found)
+    free = idle_ones(world.domains, service, world.services[service].shares) - gone
+    return frozenset(e for e in free if world.board.states[e].health not in (Health.DOWN, Health.UNKNOWN))
 
 
 def admission(world: World, service: str, region: str, now: float, drain: Drain | None = None) -> Veto | str | None:
@@ -192,7 +189,7 @@ def leaving(world: World, service: str, drains: Iterable[Drain]) -> tuple[str, .
 
 
 def closed(world: World, service: str, drains: Iterable[Drain], now: float) -> frozenset[str]:
-    """Endpoints that take nothing beyond their preference: of regions that may not take over (yet)."""
+    """Regions whose endpoints take nothing beyond their preference: they may not take over (yet)."""
     active = active_region(world, service)
     at_work = [d for d in drains if d.fraction > 0]
     left = (active,) if active is not None else leaving(world, service, at_work)
@@ -216,7 +213,7 @@ def closed(world: World, service: str, drains: Iterable[Drain], now: float) -> f
         else:
             open_ = running or (fresh and prepared and region not in held_out(world, service))
         if not open_:
-            found |= world.domains.members(service, region)
+            found.add(region)
     return frozenset(found)
 
 

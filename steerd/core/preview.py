@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from steerd.core import activate, datagate, guards, passive
-from steerd.core.decide import demand_of, plan_service, utilization
+from steerd.core.decide import plan_service
+from steerd.core.inputs import demand_of
+from steerd.core.load import utilization
 from steerd.core.shares import Result
 from steerd.core.world import World
 from steerd.model.plan import Active, Drain, Veto

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from steerd.core import passive
-from steerd.core.decide import demand_of
+from steerd.core.inputs import demand_of
 from steerd.core.world import World
 from steerd.model.plan import Drain
 
@@ -34,7 +34,7 @@ def reason_of(world: World, service: str) -> Reason:
     """The fingerprint as it stands now."""
     drains = world.drains.of_service(service, world.domains)
     state = world.services[service]
-    kept = bool(state.plan_vetoes or (state.result is not None and (state.result.kept or state.result.diverted)))
+    kept = bool(state.plan_vetoes or state.short or (state.result is not None and state.result.diverted))
     follows: tuple[object, ...] = (
         demand_of(world, service) if kept else None,
         passive.closed(world, service, drains, world.now) if kept else None,

@@ -7,16 +7,11 @@ worse: what was bad before is no reason to stop.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-from steerd.core.gray import GrayBand
-from steerd.core.readings import Readings
 from steerd.model.fleet import Objectives
 from steerd.model.plan import Strain
 
-__all__ = ["Strain", "strain_of", "worse"]
+__all__ = ["worse"]
 
-_TTFT_WITHIN_S = 120.0
 _ERRORS = 0.05
 """Error rate that counts as over its objective: probes are too few to see an objective of 99.9% missed."""
 _GREW = 1.1
@@ -36,13 +31,3 @@ def worse(before: Strain | None, strain: Strain, objectives: Objectives) -> str 
         return None
     was = f", {before.ttft_s:.1f} s before" if before is not None and before.ttft_s is not None else ""
     return f"the receivers' first token takes {strain.ttft_s:.1f} s{was}: over the objective of {limit:g} s"
-
-
-def strain_of(receivers: Collection[str], gray: GrayBand, readings: Readings, now: float) -> Strain:
-    """How `receivers` stand now."""
-    if not receivers:
-        return Strain(0.0, None)
-    errors = sum(gray.rate(e) for e in receivers) / len(receivers)
-    found = (readings.median(e, "ttft_s", now, _TTFT_WITHIN_S) for e in receivers)
-    seen = sorted(v for v in found if v is not None)
-    return Strain(errors, seen[(len(seen) - 1) // 2] if seen else None)

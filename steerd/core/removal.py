@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from steerd.core import passive
-from steerd.core.decide import demand_of
+from steerd.core.inputs import demand_of
 from steerd.core.world import World
 from steerd.model.fleet import Fleet, Service
 from steerd.model.health import Health

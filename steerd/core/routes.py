@@ -249,7 +249,7 @@ def _adopt(world: World, service: str, state: ServiceState, now: float) -> None:
         _hold_unserved(world, service, now)
     drains = world.drains.of_service(service, world.domains)
     plan = plan_service(world, service, drains, now)
-    state.result = plan.result
+    state.result, state.short = plan.result, plan.short
     if known and known != members:
         state.reason = ("config changed while nobody led",)
     served = any(world.steer.routes[r.key].desired is not None for r in world.service(service).routes)

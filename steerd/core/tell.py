@@ -17,7 +17,7 @@ def tell_quorum(world: World, service: str, now: float) -> None:
     takes besides."""
     state = world.services[service]
     members = world.domains.members_of_service(service)
-    lost = all(not world.board.states[e].decided for e in members) and bool(members)
+    lost = bool(members) and all(r.undecided == r.size for r in world.board.rolls.of_service(service))
     if not lost:
         state.undecided_since = None
         world.answered.add(service)

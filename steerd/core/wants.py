@@ -94,13 +94,15 @@ def _reason(board: EndpointBoard, members: frozenset[str], diagnosis: Diagnosis)
     return f"{what}: {'; '.join(why[:2])}" if why else what
 
 
-def well(board: EndpointBoard, members: frozenset[str], drain: Drain) -> bool:
+def well(board: EndpointBoard, service: str, drain: Drain) -> bool:
     """The domain may come back: health is decided now, and what is still bad in it is dealt with on its own account.
 
     A drain is only asked this while no diagnosis names its domain, so that single bad endpoints of a zone do not hold it.
     """
-    states = [board.states[e] for e in members]
-    if not states or not all(s.decided and s.health is not Health.UNKNOWN for s in states):
+    if drain.kind == "endpoint":
+        state = board.states.get(drain.name)
+        return state is not None and state.decided and Health.HEALTHY <= state.health < Health.DEGRADED
+    rolls = tuple(board.rolls.inside(service, drain.name))
+    if not rolls or any(r.undecided or r.unknown for r in rolls):
         return False
-    good = [s for s in states if s.health < Health.DEGRADED]
-    return len(good) == len(states) if drain.kind == "endpoint" else bool(good)
+    return any(len(r.worse) < r.size for r in rolls)

@@ -27,7 +27,7 @@ def publish_healthy(fleet: Fleet, fars: Mapping[str, Far]) -> None:
         state.observed = Observed({t.key: 0 for t in state.route.targets}, exists=False)
     for service in fleet.services:
         planned = plan_service(world, service.name, (), 0.0)
-        fence = Fence(fleet.name, 1, 1, plan_hash(planned.routes))
+        fence = Fence(fleet.name, 1, 1, plan_hash(world, planned.routes))
         for key, desired in planned.routes.items():
             route = fleet.route_by_key[key]
             members = {m.target: m for m in desired.members if m.weight > 0}

@@ -21,7 +21,7 @@ from steerd.model.route import Capabilities, Route, Target
 from steerd.model.rules import Quorum
 from steerd.model.sample import Layer
 
-__all__ = ["MEMBERS", "WEIGHTED", "make_fleet", "with_second"]
+__all__ = ["MEMBERS", "WEIGHTED", "make_fleet", "repeated", "with_second"]
 
 WEIGHTED = Capabilities(weight_max=255, compare_and_set=True, dns=True, ttl=True)
 MEMBERS = Capabilities(membership=True, zero=False, compare_and_set=True, dns=True, ttl=True)
@@ -104,3 +104,17 @@ def with_second(fleet: Fleet, name: str = "small", *, demand: float | None = 300
         **service,
     )
     return replace(fleet, services=(*fleet.services, second))
+
+
+def repeated(fleet: Fleet, count: int) -> Fleet:
+    """`count` services like the fleet's first one, with a target per endpoint: s000 with endpoints s000-..., and so on."""
+    made = []
+    for number in range(count):
+        service, name, mark = fleet.services[0], f"s{number:03}", f"s{number:03}-"
+        endpoints = tuple(replace(e, name=mark + e.name, service=name) for e in service.endpoints)
+        targets = tuple(
+            Target(mark + t.key, (mark + t.key,), {mark + t.key: t.values[t.key]}) for t in service.routes[0].targets
+        )
+        route = replace(service.routes[0], key=f"dns/{name}.test", service=name, name=f"{name}.test", targets=targets)
+        made.append(replace(service, name=name, endpoints=endpoints, routes=(route,)))
+    return replace(fleet, services=tuple(made))
