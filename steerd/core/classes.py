@@ -16,7 +16,18 @@ from dataclasses import dataclass
 from steerd.model.fleet import Service
 from steerd.model.route import Route, Target
 
-__all__ = ["Classes", "Kind", "Shares", "carrying", "differing", "lone", "share_in", "slot_name", "spread"]
+__all__ = [
+    "Classes",
+    "Kind",
+    "Shares",
+    "carrying",
+    "differing",
+    "kind_of_slot",
+    "lone",
+    "share_in",
+    "slot_name",
+    "spread",
+]
 
 _TINY = 1e-9
 _REMEMBERED = 16
@@ -155,17 +166,21 @@ def slot_name(kind: Kind) -> str:
     return f"{_MARK}{kind.number}"
 
 
+def kind_of_slot(name: str) -> int | None:
+    """The number of the kind that a slot stands for; None for a single endpoint."""
+    return int(name[len(_MARK) :]) if name.startswith(_MARK) else None
+
+
 def spread(classes: Classes, totals: Mapping[str, float]) -> Shares:
     """Shares of slots (kinds, and endpoints that stand apart) as shares of endpoints."""
-    own = {name: share for name, share in totals.items() if not name.startswith(_MARK)}
+    own = {name: share for name, share in totals.items() if kind_of_slot(name) is None}
     left = {k.number: len(k.members) for k in classes.kinds}
     each: list[float | None] = [None] * len(classes.kinds)
     for name in own:
         left[classes.of[name]] -= 1
         each[classes.of[name]] = 0.0  # of the kind itself nobody may be left
     for name, share in totals.items():
-        if name.startswith(_MARK):
-            number = int(name[len(_MARK) :])
+        if (number := kind_of_slot(name)) is not None:
             each[number] = share / left[number]
     return Shares(classes, each, own)
 

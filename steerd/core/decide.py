@@ -10,24 +10,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from steerd.core import passive
-from steerd.core.classes import Classes, Shares, differing, spread
+from steerd.core.classes import Classes, Shares, differing, share_in, spread
 from steerd.core.effects import Persist
 from steerd.core.fallback import compute_with_fallback, divert, room_in
 from steerd.core.inputs import demand_of, inputs_for
 from steerd.core.load import load_of, most_loaded
 from steerd.core.realise import check_realised
-from steerd.core.shares import Result, compute
+from steerd.core.shares import Inputs, Result, compute
 from steerd.core.split import Splitter
 from steerd.core.steer import RouteState
 from steerd.core.world import World
 from steerd.model.health import Health
 from steerd.model.plan import Cause, Decision, Drain, Veto
-from steerd.model.route import Desired, Fence, Member
+from steerd.model.route import Desired, Fence, Member, Route
 
-__all__ = ["Planned", "because", "decide", "plan_service", "published", "reason_of", "reissue", "room_for"]
+__all__ = ["Planned", "decide", "plan_service", "published", "reissue", "room_for"]
 
 _TINY = 1e-9
+_ROUNDS = 4
+_SETTLED = 1e-4
+"""A share this near to the last round's is the same: weights have 255 steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,13 @@ class Planned:
     routes: Mapping[str, Desired]
     wanted: Mapping[str, Desired]
     vetoes: tuple[Veto, ...]
+    apart: Mapping[str, Result]
+    """Route -> its own plan, where it is another than the service's."""
+
+    @property
+    def short(self) -> bool:
+        """Something stays where it should not, for want of room."""
+        return any(r.kept for r in (self.result, *self.apart.values()))
 
 
 def plan_service(world: World, service: str, drains: Iterable[Drain], now: float) -> Planned:
@@ -48,7 +57,8 @@ def plan_service(world: World, service: str, drains: Iterable[Drain], now: float
     fallback = world.service(service).fallback
     room = room_in(world, service, fallback, demand_of(world, fallback)) if fallback in world.services else None
     inputs = inputs_for(world, service, drains)
-    result = _by_endpoint(compute_with_fallback(inputs, room), classes)
+    plain = result = _by_endpoint(compute_with_fallback(inputs, room), classes)
+    apart: dict[str, Result] = {}
     routes: dict[str, Desired] = {}
     wanted: dict[str, Desired] = {}
     vetoes: list[Veto] = []
@@ -58,10 +68,25 @@ def plan_service(world: World, service: str, drains: Iterable[Drain], now: float
         if state.desired is None and state.observed is None:
             continue  # never read: what it serves is not known, so nothing is written to it
         split = world.splitter(state)
-        own, mine = result, inputs
-        if route.prefer is not None or route.only:
-            mine = inputs_for(world, service, drains, route)
+        own, mine = plain, inputs
+        special = route.prefer is not None or bool(route.only)
+        if special:
+            mine = inputs_for(world, service, drains, route, part=_part(world, route, plain))
             own = _by_endpoint(compute(mine), classes)
+        if state.held:
+            again = inputs_for(
+                world,
+                service,
+                drains,
+                route if special else None,
+                apart=_edited(state),
+                part=_part(world, route, plain),
+            )
+            own, mine = _around(state, split, again, None if special else room)
+        if own is not plain and configured.scope is None and not special and not apart:
+            result = own
+        elif own is not plain:
+            apart[route.key] = own
         desired = _for_route(state, split, own)
         if desired is None:
             continue
@@ -69,13 +94,52 @@ def plan_service(world: World, service: str, drains: Iterable[Drain], now: float
             text = f"{route.key} would be left with nothing in service: it stays as it is"
             vetoes.append(Veto(service, route.key, "residency" if route.only else "never-empty", text, now))
             continue
-        veto = check_realised(split, state.desired, desired, own, mine, drains, world.fleet.guards, now)
+        edited = _with_edits(state, desired)
+        veto = check_realised(split, state.desired, edited, own, mine, drains, world.fleet.guards, now)
         if veto is not None:
             vetoes.append(veto)
             continue
         wanted[route.key] = desired
-        routes[route.key] = _with_edits(state, desired)
-    return Planned(result, routes, wanted, tuple(vetoes))
+        routes[route.key] = edited
+    return Planned(result, routes, wanted, tuple(vetoes), apart)
+
+
+def _part(world: World, route: Route, plain: Result) -> float:
+    """The part of the service's demand that a restricted route carries: what its regions have of the plan, else of the capacity."""
+    if not route.only:
+        return 1.0
+    domains = world.domains
+    planned = sum(share_in(plain.normal, domains.members(route.service, r), region=r) for r in route.only)
+    if planned > _TINY:
+        return min(1.0, planned)
+    total = sum(domains.capacity(route.service, z) for z in domains.zones[route.service])
+    return sum(domains.capacity(route.service, r) for r in route.only) / total if total > 0 else 1.0
+
+
+def _edited(state: RouteState) -> list[str]:
+    """Endpoints of the targets that somebody else set."""
+    return [e for t in state.route.targets if t.key in state.held for e in t.endpoints]
+
+
+def _around(state: RouteState, split: Splitter, inputs: Inputs, room: float | None) -> tuple[Result, Inputs]:
+    """The plan of a route around somebody's edits: what they give is fixed, as by pins, the rest is shared out under the limits.
+
+    An edit is a weight, and what share it gives depends on the others' weights: that settles in a round or two.
+    """
+    names = [e for e in _edited(state) if any(s.name == e for s in inputs.slots)]
+    fixed: dict[str, float] = {}
+    for _ in range(_ROUNDS):
+        mine = replace(inputs, pins={**inputs.pins, **fixed})
+        result = _by_endpoint(compute_with_fallback(mine, room), split.classes)
+        desired = _for_route(state, split, result)
+        if desired is None or desired.empty:
+            break
+        real, carried = split.realised(_with_edits(state, desired), result), split.carried(result.shares)
+        given = {e: real.get(e, 0.0) * carried for e in names}
+        if all(abs(given[e] - fixed.get(e, -1.0)) < _SETTLED for e in names):
+            break
+        fixed = given
+    return result, mine
 
 
 def _by_endpoint(result: Result, classes: Classes) -> Result:
@@ -103,39 +167,6 @@ def _with_edits(state: RouteState, desired: Desired) -> Desired:
     return desired if held.empty else held
 
 
-def reason_of(world: World, service: str) -> object:
-    """Fingerprint of all that may change the plan. Equal fingerprints: nothing is recomputed, nothing is reshuffled."""
-    drains = world.drains.of_service(service, world.domains)
-    state = world.services[service]
-    kept = bool(state.plan_vetoes or (state.result is not None and (state.result.kept or state.result.diverted)))
-    return (
-        tuple(sorted((d.key, d.cause.value, round(d.fraction, 6)) for d in drains)),
-        tuple(sorted((p.name, p.share) for p in world.pins.values() if world.domains.members(service, p.name))),
-        tuple(sorted((e, f) for e, (f, _) in state.factors.items())),
-        state.generation,
-        demand_of(world, service) if kept else None,
-        passive.closed(world, service, drains, world.now) if kept else None,
-        passive.active_region(world, service),
-        tuple(sorted((s, round(v, 3)) for s, v in state.spill.items())),
-    )
-
-
-def because(world: World, service: str) -> str:
-    """One line for a decision: the drains that move now."""
-    drains = sorted(world.drains.of_service(service, world.domains), key=lambda d: (-d.step_at, d.key))
-    weighed = sorted(world.services[service].factors.items())
-    if weighed and (not drains or max(since for _, (_, since) in weighed) > drains[0].step_at):
-        return ", ".join(f"{e} weighs {f:.0%}" for e, (f, _) in weighed[:5])
-    if not drains:
-        return "everything is back in service"
-    newest = drains[0].step_at
-    return "; ".join(
-        f"{d.phase.value} {d.name} {d.fraction:.0%} out ({d.cause.value}, {d.by}): {d.reason}"
-        for d in drains
-        if d.step_at == newest
-    )
-
-
 def decide(world: World, service: str, why: str, now: float) -> Decision | None:
     """Plans the service and, where a route would change, persists and applies one decision. Leader only."""
     state = world.services[service]
@@ -143,7 +174,7 @@ def decide(world: World, service: str, why: str, now: float) -> Decision | None:
     planned = plan_service(world, service, drains, now)
     before, before_kept = state.shares, dict(state.result.kept) if state.result else {}
     state.result = planned.result
-    state.plan_vetoes = planned.vetoes
+    state.plan_vetoes, state.short = planned.vetoes, planned.short
     state.vetoes.extend(planned.vetoes)
     divert(world, service, planned.result, demand_of(world, service), now)
     _alert_shortfall(world, service, planned, drains, now)
@@ -272,6 +303,16 @@ def _alert_shortfall(world: World, service: str, planned: Planned, drains: list[
         world.alerts.set("capacity-short", service, text, now)
     else:
         world.alerts.clear("capacity-short", service)
+    for route in world.service(service).routes:
+        own = planned.apart.get(route.key)
+        if own is not None and own.kept:
+            names = sorted({d.name for d in drains if d.key in own.kept})
+            text = (
+                f"{sum(own.kept.values()):.0%} of {route.key} stays on {', '.join(names)}: the rest has no room for it"
+            )
+            world.alerts.set("capacity-short", route.key, text, now)
+        else:
+            world.alerts.clear("capacity-short", route.key)
     if result.overloaded:
         dead = {d.name for d in drains if d.cause is Cause.DEAD}
         most = most_loaded(world, service, result.shares, result.diverted, without=dead)

@@ -15,6 +15,8 @@ from steerd.core.localize import Found, ZoneCount, localize
 from steerd.core.quorum import EndpointBoard, EndpointState
 from steerd.core.timers import Timers
 from steerd.model.health import Diagnosis, DiagnosisKind, Health
+from steerd.model.sample import Layer
+from steerd.model.vote import Verdict
 
 __all__ = ["Diagnoser", "ServiceDiagnosis"]
 
@@ -157,10 +159,19 @@ def _label(bad: Iterable[EndpointState], good: Iterable[EndpointState], abstaini
         return "monitoring"
     if _separated(bad, good) or _changed(bad, now):
         return "deploy"
-    layers = {v.layer for s in bad for v in s.voices if v.verdict.value in ("unhealthy", "degraded")}
-    if layers == {"dependency"}:
-        return "dependency"
-    return "unexplained"
+    return "dependency" if _same_dependency(bad) else "unexplained"
+
+
+def _same_dependency(bad: list[EndpointState]) -> bool:
+    """All bad endpoints suffer from nothing but dependencies, and one of these is the same for all of them."""
+    shared: set[str] | None = None
+    for state in bad:
+        voices = [v for v in state.voices if v.verdict in (Verdict.UNHEALTHY, Verdict.DEGRADED)]
+        if any(v.layer != Layer.DEPENDENCY for v in voices):
+            return False
+        checks = {v.check for v in voices if v.check is not None}
+        shared = checks if shared is None else shared & checks
+    return bool(shared)
 
 
 def _separated(bad: list[EndpointState], good: list[EndpointState]) -> bool:

@@ -11,6 +11,7 @@ are asked; the first veto is the one shown.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -123,13 +124,22 @@ def _freeze(intent: Intent, standing: Standing, now: float) -> Veto | None:
 
 
 def _pin(intent: Intent, standing: Standing, now: float) -> Veto | None:
-    pinned: set[str] = set()
-    for pin in standing.pins:
-        pinned |= standing.domains.members(intent.service, pin.name)
-    if intent.endpoints and intent.endpoints <= pinned:
-        by = ", ".join(sorted({p.by for p in standing.pins}))
-        return Veto(intent.service, intent.name, "pin", f"{intent.name} is pinned by {by}", now)
-    return None
+    mine = {p.name: standing.domains.members(intent.service, p.name) & intent.endpoints for p in standing.pins}
+    if not intent.endpoints or intent.endpoints != frozenset().union(*mine.values()):
+        return None
+    words = [
+        f"{p.name} is pinned to {p.share:.1%} by {p.by} ({p.reason}), {_left(p.until - now)}"
+        for p in sorted(standing.pins, key=lambda p: p.name)
+        if mine[p.name]
+    ]
+    return Veto(intent.service, intent.name, "pin", "; ".join(words), now)
+
+
+def _left(seconds: float) -> str:
+    """How long a pin still holds, roughly: a text that changes every second would be a new alert every second."""
+    if seconds <= 0:
+        return "which is over and waits for `steerd unfreeze`"
+    return f"for less than {math.ceil(seconds / 3600)} h more"
 
 
 def _everywhere(intent: Intent, standing: Standing, now: float) -> Veto | None:

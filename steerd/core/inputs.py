@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from steerd.core import passive
-from steerd.core.classes import Classes, slot_name
+from steerd.core.classes import Classes, Shares, kind_of_slot, slot_name
 from steerd.core.shares import Inputs, Mover, Slot
 from steerd.core.world import World
 from steerd.model.plan import Drain
@@ -13,11 +13,14 @@ from steerd.model.route import Route
 
 __all__ = ["demand_of", "inputs_for"]
 
+_TINY = 1e-9
+
 
 def inputs_for(
-    world: World, service: str, drains: Iterable[Drain], route: Route | None = None, apart: Iterable[str] = ()
-) -> Inputs:
-    """For the service, or for a route with its own `prefer` or `only`.
+    world: World, service: str, drains: Iterable[Drain], route: Route | None = None, apart: Iterable[str] = (),
+    part: float = 1.0,
+) -> Inputs:  # fmt: skip
+    """For the service, or for a route with its own `prefer` or `only`, which carries `part` of the demand.
 
     A slot is a kind of endpoints, or one endpoint that stands apart: drained, weighed or pinned by itself, or named in `apart`.
     """
@@ -27,7 +30,10 @@ def inputs_for(
     factors = world.services[service].factors
     at_work = [d for d in drains if d.fraction > 0 and (d.service is None or d.service == service)]
     own = dict.fromkeys(d.name for d in at_work if d.name in classes.of)
-    own.update(dict.fromkeys(e for e in (*factors, *world.pins, *apart) if e in classes.of))
+    shares = world.services[service].shares
+    known = shares if isinstance(shares, Shares) and shares.classes is classes and at_work else None
+    out = [e for e, s in known.own.items() if s <= _TINY] if known is not None else ()
+    own.update(dict.fromkeys(e for e in (*factors, *world.pins, *apart, *out) if e in classes.of))
     only = route.only if route is not None else ()
     slots = _slots(classes, own, {e: f for e, (f, _) in factors.items()}, only)
     there = {s.name for s in slots}
@@ -35,6 +41,7 @@ def inputs_for(
     if route is not None and route.prefer is not None and spec.routing.mode == "active-active":
         prefer = route.prefer
     closed = passive.closed(world, service, drains, world.now)
+    demand = demand_of(world, service)
     return Inputs(
         slots=slots,
         movers=tuple(
@@ -48,11 +55,12 @@ def inputs_for(
             for d in at_work
         ),
         prefer=prefer,
-        demand=demand_of(world, service),
+        demand=demand * part if demand is not None else None,
         max_utilization=world.fleet.guards.max_utilization,
         shortfall=spec.shortfall,
         pins=_pins(world, service, slots),
         closed=frozenset(s.name for s in slots if s.region in closed) if closed else frozenset(),
+        idle=frozenset(s.name for s in slots if not _carries(known, s.name)) if known is not None else frozenset(),
     )
 
 
@@ -70,6 +78,13 @@ def _slots(classes: Classes, own: Iterable[str], factors: dict[str, float], only
         if left[k.number] and (not only or k.region in only)
     ]
     return (*kinds, *apart)
+
+
+def _carries(shares: Shares, slot: str) -> bool:
+    """Any endpoint of the slot has a share now."""
+    number = kind_of_slot(slot)
+    values = shares.values_of(number) if number is not None else (shares.get(slot, 0.0),)
+    return any(s > _TINY for s in values)
 
 
 def _within(name: str, slots: Iterable[Slot]) -> frozenset[str]:

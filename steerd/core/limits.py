@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from steerd.core.relief import Strain
+from steerd.core.relief import worse
 from steerd.core.strain import strain_of
 from steerd.core.world import World
-from steerd.model.plan import Cause, Drain, Phase, Veto
+from steerd.model.plan import Cause, Drain, Phase, Strain, Veto
 
 __all__ = ["Limits"]
 
@@ -133,21 +133,20 @@ class Limits:
     def back(self, drain: Drain) -> None:
         """Automation put a domain back for good."""
         self._world.last_change[f"{self._service}/{drain.name} in"] = self._now
-        self._world.relief.end(f"{self._service} {drain.key}")
 
     # -- the receivers ------------------------------------------------------------------------------------------------
 
     def worse(self, drain: Drain) -> str | None:
         """Why the next step out must not be taken: the receivers suffer. Only gray and operators' drains ask."""
-        world = self._world
         if drain.cause not in (Cause.GRAY, Cause.OPERATOR) or drain.force or drain.now:
             return None
-        strain = self._strain(drain)
-        return world.relief.worse(f"{self._service} {drain.key}", strain, world.service(self._service).objectives)
+        before = dict(drain.before).get(self._service)
+        return worse(before, self._strain(drain), self._world.service(self._service).objectives)
 
-    def began(self, drain: Drain) -> None:
-        """A staged drain begins: this is how its receivers stood before."""
-        self._world.relief.begin(f"{self._service} {drain.key}", self._strain(drain))
+    def began(self, drain: Drain) -> Drain:
+        """A staged drain that begins now, with how its receivers in this service stand before it."""
+        mine = (self._service, self._strain(drain))
+        return replace(drain, before=(*(b for b in drain.before if b[0] != self._service), mine))
 
     def _strain(self, drain: Drain) -> Strain:
         world = self._world

@@ -1,7 +1,8 @@
 """Quantize: shares become what a traffic system can express (decisions.md, section 7, last point).
 
 Weights: integers with the largest share at the system's maximum, so that the error of any share is at most half a step.
-Membership: in from 50% of its fair share up, out below 25%, unchanged in between.
+Membership: in from 50% of its fair share up, out below 25%, unchanged in between. What the plan gives less than half of its part
+by capacity (a trickle) has that part as its fair share: it is out until it carries in earnest.
 
 Endpoints that are alike are one unit: only the remainder tells some of them from the others. The same rules target by target are
 `tests/support/plain_split.py`, and tests compare the two.
@@ -17,9 +18,9 @@ from itertools import groupby
 from steerd.core.classes import Classes
 from steerd.model.route import Capabilities, Desired
 
-__all__ = ["Amounts", "Unit", "integers", "membership", "realised"]
+__all__ = ["ENTER", "Amounts", "Unit", "integers", "membership", "realised"]
 
-_ENTER = 0.50
+ENTER = 0.50
 _LEAVE = 0.25
 _TINY = 1e-9
 _SAME = 9
@@ -118,7 +119,7 @@ def membership(
     for unit in units:
         if unit.fair <= _TINY:
             found.put(unit, 1 if unit.share > _TINY else 0)
-        elif unit.share >= _ENTER * unit.fair - _TINY:
+        elif unit.share >= ENTER * unit.fair - _TINY:
             found.put(unit, 1)
         elif unit.share < _LEAVE * unit.fair - _TINY:
             found.put(unit, 0)

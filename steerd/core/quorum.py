@@ -57,6 +57,7 @@ def fold_voices(fleet: Fleet, votes: Iterable[tuple[AgentState, Vote]]) -> tuple
                 reason=next((v.reason for v in behind if v.reason), None),
                 layer=next((v.layer.value for v in behind if v.layer), None),
                 agents=tuple(agent.name for agent, _ in members),
+                check=next((v.check for v in behind if v.check), None),
             )
         )
     return tuple(voices)

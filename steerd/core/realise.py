@@ -7,6 +7,7 @@ and the floor are checked on those. A route that fails stays as it is, with the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from steerd.core.classes import Shares, carrying
 from steerd.core.shares import Inputs, Result
@@ -26,15 +27,33 @@ def check_realised(
     split: Splitter, before: Desired | None, after: Desired, result: Result, inputs: Inputs, drains: Iterable[Drain],
     rules: Guards, now: float,
 ) -> Veto | None:  # fmt: skip
-    """The guard that forbids writing `after` over `before`, or None. The confirmed dead and `force` pass."""
+    """The guard that forbids writing `after` over `before`, or None. The confirmed dead pass, and what a forced drain takes away in
+    this very write: one that stands since long is no licence for what automation does later."""
     if before is None or before == after:
         return None
     drains = tuple(drains)
     binding = {d.cause for d in drains if d.fraction > 0 and not d.force} - {Cause.DEAD, Cause.NEW}
-    if not binding or any(d.force for d in drains):
+    if not binding:
         return None
     old, new = split.realised(before, result), split.realised(after, result)
+    if any(d.force and d.fraction > 0 and _carries(new, d.name) < _carries(old, d.name) - _TINY for d in drains):
+        return None
+    if (
+        inputs.demand is not None
+        and result.overloaded
+        and any(d.cause is Cause.DEAD and d.fraction > 0 for d in drains)
+    ):
+        inputs = replace(inputs, demand=None)  # past every limit because the dead leave: that is said, and wanted
     return _floor(split, old, new, binding, rules, now) or _capacity(split, old, new, result, inputs, binding, now)
+
+
+def _carries(shares: Shares, name: str) -> float:
+    """The share of an endpoint, zone or region."""
+    if name in shares.classes.of:
+        return shares.get(name, 0.0)
+    inside = sum(s * n for kind, s, n in shares.parts() if name in (kind.zone, kind.region))
+    kind_of = shares.classes.kind
+    return inside + sum(s for e, s in shares.own.items() if name in (kind_of(e).zone, kind_of(e).region))
 
 
 def _floor(split: Splitter, old: Shares, new: Shares, binding: set[Cause], rules: Guards, now: float) -> Veto | None:
@@ -50,7 +69,7 @@ def _floor(split: Splitter, old: Shares, new: Shares, binding: set[Cause], rules
 def _capacity(
     split: Splitter, old: Shares, new: Shares, result: Result, inputs: Inputs, binding: set[Cause], now: float,
 ) -> Veto | None:  # fmt: skip
-    if inputs.demand is None or inputs.demand <= 0 or result.overloaded:
+    if inputs.demand is None or inputs.demand <= 0:
         return None
     route = split.route
     demand = inputs.demand * (split.carried(result.shares) if route.scope is not None else 1.0)

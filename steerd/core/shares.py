@@ -56,7 +56,7 @@ class Mover:
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """Everything a plan depends on. `prefer` is region -> weight (any positive scale), None for proportional to capacity.
-    `pins` fixes shares of endpoints. `closed` endpoints take nothing beyond their preference.
+    `pins` fixes shares of endpoints. `closed` endpoints take nothing beyond their preference, `idle` ones carry nothing now.
     `demand` None switches the capacity rule off."""
 
     slots: tuple[Slot, ...]
@@ -67,6 +67,7 @@ class Inputs:
     shortfall: Literal["spread", "shed"] = "spread"
     pins: Mapping[str, float] = field(default_factory=dict)
     closed: frozenset[str] = frozenset()
+    idle: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,8 @@ def region_weights(slots: Iterable[Slot], prefer: Mapping[str, float] | None) ->
 
 
 def normal_shares(inputs: Inputs) -> dict[str, float]:
-    """Shares with nothing drained: regions by preference, inside a region by effective capacity, none above its limit as long
-    as there is room elsewhere. Sums to 1 (all zeros when nothing has capacity)."""
+    """Shares with nothing drained: regions by preference, inside a region by effective capacity, pins as they are, nobody else
+    above the limit as long as there is room elsewhere. Sums to 1 (all zeros when nothing has capacity)."""
     weights = region_weights(inputs.slots, inputs.prefer)
     effective: dict[str, float] = {}
     for slot in inputs.slots:
@@ -112,10 +113,12 @@ def normal_shares(inputs: Inputs) -> dict[str, float]:
         s.name: (weights.get(s.region, 0.0) * s.effective / effective[s.region] if effective[s.region] > 0 else 0.0)
         for s in inputs.slots
     }
+    shares = _pin(shares, inputs.pins)
     if inputs.demand is None or inputs.demand <= 0:
         return shares
+    free = tuple(s for s in inputs.slots if s.name not in inputs.pins)
     overflow: dict[str, float] = {}
-    for slot in inputs.slots:
+    for slot in free:
         limit = _limit(slot, inputs, inputs.max_utilization)
         if shares[slot.name] > limit + _TINY:
             overflow[slot.region] = overflow.get(slot.region, 0.0) + shares[slot.name] - limit
@@ -124,12 +127,15 @@ def normal_shares(inputs: Inputs) -> dict[str, float]:
     for region in sorted(overflow):
         rest += _place(shares, overflow[region], region, _open(inputs), inputs, inputs.max_utilization)
     if rest > _TINY:  # the whole fleet is over its limit: load it evenly rather than choose a victim
-        _spread(shares, rest, _open(inputs) or inputs.slots)
+        _spread(shares, rest, _open(inputs) or free)
     return shares
 
 
 def _open(inputs: Inputs) -> tuple[Slot, ...]:
-    return tuple(s for s in inputs.slots if s.name not in inputs.closed) if inputs.closed else inputs.slots
+    """What may take more than its preference."""
+    if not inputs.closed and not inputs.pins:
+        return inputs.slots
+    return tuple(s for s in inputs.slots if s.name not in inputs.closed and s.name not in inputs.pins)
 
 
 def compute(inputs: Inputs) -> Result:
@@ -144,9 +150,7 @@ def compute(inputs: Inputs) -> Result:
             amount = normal[slot.name] * mover.fraction
             shares[slot.name] = normal[slot.name] - amount
             amounts.setdefault(mover.key, {})[slot.name] = amount
-    receivers = tuple(
-        s for s in _open(inputs) if s.name not in moved_by and s.name not in inputs.pins and s.effective > 0
-    )
+    receivers = tuple(s for s in _open(inputs) if s.name not in moved_by and s.effective > 0)
     partly = tuple(
         s
         for s in inputs.slots
@@ -164,9 +168,8 @@ def compute(inputs: Inputs) -> Result:
         over, left = _move(shares, mine, mover, receivers, last_resort, inputs, region_of)
         overloaded = overloaded or over
         if left > _TINY:
-            _keep(shares, mine, left)
+            _keep(shares, mine, left, inputs.idle)
             kept[mover.key] = left
-    shares = _pin(shares, inputs.pins)
     return Result(shares=shares, normal=normal, kept=kept, overloaded=overloaded, notes=tuple(notes))
 
 
@@ -262,9 +265,11 @@ def _spread(shares: dict[str, float], amount: float, receivers: Iterable[Slot]) 
         shares[slot.name] += amount * slot.effective / total
 
 
-def _keep(shares: dict[str, float], mine: Mapping[str, float], left: float) -> None:
-    total = sum(mine.values())
-    for endpoint, amount in mine.items():
+def _keep(shares: dict[str, float], mine: Mapping[str, float], left: float, idle: frozenset[str]) -> None:
+    """What fits nowhere stays where it is served now: what was out before gets none of it back."""
+    serving = {e: amount for e, amount in mine.items() if e not in idle} or mine
+    total = sum(serving.values())
+    for endpoint, amount in serving.items():
         shares[endpoint] += left * amount / total
 
 

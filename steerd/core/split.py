@@ -9,10 +9,11 @@ A target that is one endpoint is treated with its kind; one that stands for seve
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from steerd.core.classes import Classes, Shares
 from steerd.core.compose import Composer, Form
-from steerd.core.quantize import Amounts, Unit, integers, membership
+from steerd.core.quantize import ENTER, Amounts, Unit, integers, membership
 from steerd.core.shares import Result
 from steerd.model.route import Capabilities, Desired, Route
 
@@ -28,6 +29,8 @@ class Splitter:
         self.route, self.caps, self.classes = route, caps, classes
         self.size = sum(len(t.endpoints) for t in route.targets)
         self._composer = Composer(route, caps, classes)
+        kinds = classes.kinds
+        self._capacity = sum(kinds[k].capacity * len(kinds[k].members) for k in self._composer.kinds)
 
     def desired(self, shares: Shares, normal: Shares, current: Desired | Mapping[str, int]) -> Desired | None:
         """What the route should serve; None when its part of the service carries nothing (it then stays as it is).
@@ -112,7 +115,20 @@ class Splitter:
                 shared[key][0] += share * count
                 shared[key][1] += usual * count
         units += [Unit(key, None, share, usual) for key, (share, usual) in shared.items()]
-        return units
+        return [replace(u, fair=self._fair(u)) for u in units] if self.caps.membership else units
+
+    def _fair(self, unit: Unit) -> float:
+        """What half of must be reached to be a member. Members are all answered alike, so that a part far below the one by capacity
+        (a trickle, a small preference) cannot be expressed: its half is nothing, and the part by capacity is the measure."""
+        kinds = self.classes.kinds
+        if unit.kind is not None:
+            even = kinds[unit.kind].capacity
+        elif unit.key in self._composer.shared:
+            even = sum(kinds[k].capacity * n for k, n in self._composer.shared[unit.key].kinds.items())
+        else:
+            even = self.classes.kind(unit.key).capacity
+        even = even / self._capacity if self._capacity > 0 else 0.0
+        return unit.fair if unit.fair >= ENTER * even else even
 
     def _members(self, units: list[Unit], current: Desired | Mapping[str, int]) -> Amounts:
         now = self._composer.form(current) if isinstance(current, Desired) else self._composer.scan(current, {})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from steerd.core.relief import Strain
 from steerd.core.rotation import in_rotation
 from steerd.core.world import World
+from steerd.model.plan import Strain
 
 __all__ = ["strain_of"]
 

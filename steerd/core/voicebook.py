@@ -48,7 +48,7 @@ class VoiceBook(Generic[T]):
 
     def of(self, votes: Sequence[tuple[AgentState, Vote]]) -> Said[T]:
         """The voices these votes make. Equal voices are the same object, as long as they are remembered."""
-        key = tuple([(a.name, v.verdict, v.all_failed, v.transport, v.reason, v.layer) for a, v in votes])
+        key = tuple([(a.name, v.verdict, v.all_failed, v.transport, v.reason, v.layer, v.check) for a, v in votes])
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _MOST:

@@ -18,7 +18,6 @@ from steerd.core.effects import Effect, Record
 from steerd.core.gray import GrayBand
 from steerd.core.quorum import EndpointBoard
 from steerd.core.readings import Readings
-from steerd.core.relief import Relief
 from steerd.core.shares import Result
 from steerd.core.split import Splitter
 from steerd.core.steer import RouteState, Steer
@@ -38,8 +37,8 @@ class ServiceState:
 
     `reason` is the fingerprint of everything that may change a plan (drains, pins, config): a plan is computed again only when
     it changes, so that nothing is reshuffled without a reason. `factors` maps endpoints that weigh less to (factor, since when);
-    `plan_vetoes` is what the last plan stopped. `generation` counts the configs of this service. `adopted` tells that routes'
-    state was taken over or published once.
+    `plan_vetoes` is what the last plan stopped, `short` that something stayed for want of room. `generation` counts the configs of
+    this service. `adopted` tells that routes' state was taken over or published once.
     """
 
     shares: Mapping[str, float] = field(default_factory=dict)
@@ -53,6 +52,7 @@ class ServiceState:
     bootstrap_since: float | None = None
     undecided_since: float | None = None
     plan_vetoes: tuple[Veto, ...] = ()
+    short: bool = False
     factors: dict[str, tuple[float, float]] = field(default_factory=dict)
     spill: dict[str, float] = field(default_factory=dict)
     standby_since: dict[str, float] = field(default_factory=dict)
@@ -77,7 +77,6 @@ class World:
         self.readings = Readings()
         self.damper = Damper()
         self.velocity = Velocity()
-        self.relief = Relief()
         self.diagnoser = Diagnoser(self.timers)
         self.confirmer = Confirmer()
         self.alerts = AlertBoard(self.emit)
@@ -94,6 +93,8 @@ class World:
         self.state_changed = False
         self.last_change: dict[str, float] = {}
         self.started_at = 0.0
+        self.answered: set[str] = set()
+        """Services that had a quorum since this coordinator began."""
         self.now = 0.0
         self.active: dict[str, Active] = {}
         self.lags = LagBoard()

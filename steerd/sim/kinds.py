@@ -29,6 +29,8 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 }
 """On -> its kinds."""
 
+_FLAGS = {"now": False, "force": False, "accept_data_loss": False}
+
 NEEDS: Mapping[tuple[str, str], Mapping[str, bool]] = {
     **{(on, "errors"): {"rate": True} for on in (*PLACES, "provider")},
     **{(on, "slow"): {"factor": True} for on in PLACES},
@@ -44,8 +46,8 @@ NEEDS: Mapping[tuple[str, str], Mapping[str, bool]] = {
     ("store", "slow"): {"seconds": True},
     ("provider", "external-edit"): {"record": True, "set": True},
     ("dependency", "lag"): {"seconds": True},
-    ("operator", "drain"): {"name": True, "for": False, "reason": False, "now": False, "force": False},
-    ("operator", "restore"): {"name": True, "reason": False, "now": False, "force": False},
+    ("operator", "drain"): {"name": True, "for": False, "reason": False, **_FLAGS},
+    ("operator", "restore"): {"name": True, "reason": False, **_FLAGS},
     ("operator", "pin"): {"name": True, "share": True, "for": False, "reason": False},
     ("operator", "unpin"): {"name": True},
     ("operator", "freeze"): {"for": False, "reason": False},

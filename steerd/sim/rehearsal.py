@@ -184,6 +184,7 @@ class Rehearsal:
             share=args.get("share"),
             now=bool(args.get("now", False)),
             force=bool(args.get("force", False)),
+            accept_data_loss=bool(args.get("accept_data_loss", False)),
         )
         self._ask(command, self.kernel.now + _ASK_FOR_S)
 
