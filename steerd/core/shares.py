@@ -160,16 +160,24 @@ def compute(inputs: Inputs) -> Result:
     kept: dict[str, float] = {}
     overloaded = False
     notes: list[str] = ["demand unknown: the capacity rule is off"] if inputs.demand is None else []
-    for mover in sorted(inputs.movers, key=lambda m: (_ORDER[m.cause], m.key)):
-        mine = amounts.get(mover.key, {})
-        if not mine:
-            continue
-        last_resort = partly if mover.fraction >= 1.0 - _TINY else ()
-        over, left = _move(shares, mine, mover, receivers, last_resort, inputs, region_of)
-        overloaded = overloaded or over
-        if left > _TINY:
-            _keep(shares, mine, left, inputs.idle)
+    unplaced: list[tuple[Mover, float, tuple[Slot, ...]]] = []
+
+    def finish(mover: Mover, left: float, last_resort: tuple[Slot, ...]) -> None:
+        if left := _place_rest(shares, left, mover, receivers, last_resort, inputs):
+            _keep(shares, amounts[mover.key], left, inputs.idle)
             kept[mover.key] = left
+
+    for mover in sorted(inputs.movers, key=lambda m: (_ORDER[m.cause], m.key)):
+        if not amounts.get(mover.key):
+            continue
+        over, left = _move(shares, amounts[mover.key], mover, receivers, inputs, region_of)
+        overloaded = overloaded or over
+        if left > _TINY and partly and mover.fraction >= 1.0 - _TINY:
+            unplaced.append((mover, left, partly))
+        elif left > _TINY:
+            finish(mover, left, ())
+    for rest in unplaced:  # what partly drained endpoints keep of their own comes before what they take from others
+        finish(*rest)
     return Result(shares=shares, normal=normal, kept=kept, overloaded=overloaded, notes=tuple(notes))
 
 
@@ -189,30 +197,46 @@ def _move(
     mine: Mapping[str, float],
     mover: Mover,
     receivers: tuple[Slot, ...],
-    last_resort: tuple[Slot, ...],
     inputs: Inputs,
     region_of: Mapping[str, str],
 ) -> tuple[bool, float]:
-    """Places what one mover takes away. Returns (receivers were filled past their limit without asking, what fits nowhere)."""
-    urgent = mover.cause in (Cause.DEAD, Cause.DOWN) or mover.force
-    if not receivers and not last_resort:
-        return False, sum(mine.values())
+    """Places what one mover takes away, within what its kind of move allows. Returns (receivers go past their limit without
+    asking, what is left)."""
     by_region: dict[str, float] = {}
     for endpoint, amount in mine.items():
         by_region[region_of[endpoint]] = by_region.get(region_of[endpoint], 0.0) + amount
     left = 0.0
     for region in sorted(by_region):
         left += _place(shares, by_region[region], region, receivers, inputs, inputs.max_utilization)
-    spread = mover.force or (mover.cause is Cause.DEAD and inputs.shortfall == "spread")
-    over = spread and left > _TINY  # past max_utilization: said, even where it stays within capacity
-    if left > _TINY and urgent:
+    over = left > _TINY and _spreads(mover, inputs)  # past max_utilization: said, even where it stays within capacity
+    if left > _TINY and _urgent(mover):
         left = _place(shares, left, "", receivers, inputs, 1.0)
-    if left > _TINY and last_resort:
-        left = _place(shares, left, "", last_resort, inputs, 1.0 if urgent else inputs.max_utilization)
-    if left > _TINY and spread:
-        _spread(shares, left, (*receivers, *last_resort))
-        return True, 0.0
     return over, left
+
+
+def _place_rest(
+    shares: dict[str, float],
+    left: float,
+    mover: Mover,
+    receivers: tuple[Slot, ...],
+    last_resort: tuple[Slot, ...],
+    inputs: Inputs,
+) -> float:
+    """Places what nobody has room for: with the last receivers, or past every limit. Returns what is to be kept."""
+    if last_resort:
+        left = _place(shares, left, "", last_resort, inputs, 1.0 if _urgent(mover) else inputs.max_utilization)
+    if left > _TINY and _spreads(mover, inputs) and (receivers or last_resort):
+        _spread(shares, left, (*receivers, *last_resort))
+        return 0.0
+    return left if left > _TINY else 0.0
+
+
+def _urgent(mover: Mover) -> bool:
+    return mover.cause in (Cause.DEAD, Cause.DOWN) or mover.force
+
+
+def _spreads(mover: Mover, inputs: Inputs) -> bool:
+    return mover.force or (mover.cause is Cause.DEAD and inputs.shortfall == "spread")
 
 
 def _place(
