@@ -6,7 +6,7 @@ import pytest
 
 from steerd.core.effects import Record as Note
 from steerd.core.events import Tick
-from steerd.model.plan import Cause, Drain, Penalty, Phase
+from steerd.model.plan import Cause, Decision, Drain, Penalty, Phase
 from steerd.model.route import Fence, Member
 from steerd.providers.memory import Record
 from steerd.providers.registry import CAPABILITIES
@@ -121,6 +121,45 @@ def test_two_zones_of_a_region() -> None:
     world.drains.book = {d.key: d for d in (first, dead)}
     rules.guards_hold(other := ledger(), world, [dead], 0.0)
     assert broken(other) == []
+
+
+def taken(fractions: list[tuple[set[str], float]], apart_s: float = 60.0) -> rules.Ledger:
+    """What the rule finds when decision after decision takes these zones' endpoints down to these parts of their share."""
+    bench = Bench(make_fleet())
+    bench.lead()
+    bench.all_say("healthy")  # type: ignore[arg-type]  # the word of the enum
+    bench.run(1.0)
+    world, book = bench.engine.world, ledger()
+    result = world.services["chat"].result
+    assert result is not None
+    shares = book.shares["chat"] = dict(result.normal)
+    for number, (zones, left) in enumerate(fractions):
+        for zone in zones:
+            drain = Drain(
+                name=zone, kind="zone", cause=Cause.GRAY, by="automatic", reason="", since=0.0, service="chat"
+            )
+            world.drains.book[drain.key] = drain
+        shares = {
+            e.name: result.normal[e.name] * left if e.zone in zones else shares[e.name]
+            for e in world.service("chat").endpoints
+        }
+        made = Decision(2, number, 0.0, "chat", {}, shares, "", "")
+        rules.velocity_and_floor_hold(book, world, made, number * apart_s)
+        book.shares["chat"] = shares
+    return book
+
+
+def test_the_steps_of_a_drain_take_its_capacity_once() -> None:
+    steps = (0.75, 0.5, 0.25, 0.0)
+    assert broken(taken([({"eua", "usa"}, left) for left in steps])) == []
+    assert broken(taken([({"eua", "usa", "eub"}, left) for left in steps])) == []
+    assert broken(taken([({"eua", "usa", "eub", "usb"}, left) for left in steps])) == [3]
+
+
+def test_what_was_taken_long_ago_is_not_counted() -> None:
+    moves = [({"eua", "usa", "eub"}, 0.0), ({"usb"}, 0.0)]
+    assert broken(taken(moves, apart_s=100.0)) == [3]
+    assert broken(taken(moves, apart_s=400.0)) == []
 
 
 def test_penalties() -> None:
