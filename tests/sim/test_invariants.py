@@ -143,7 +143,7 @@ def taken(fractions: list[tuple[set[str], float]], apart_s: float = 60.0) -> rul
             e.name: result.normal[e.name] * left if e.zone in zones else shares[e.name]
             for e in world.service("chat").endpoints
         }
-        made = Decision(2, number, 0.0, "chat", {}, shares, "", "")
+        made = Decision(epoch=2, seq=number, at=0.0, service="chat", routes={}, shares=shares, config_hash="", plan="")
         rules.velocity_and_floor_hold(book, world, made, number * apart_s)
         book.shares["chat"] = shares
     return book
