@@ -69,7 +69,7 @@ class Rehearsal:
         self._viewer = self.fleet.coordinators[0].name if self.fleet.coordinators else ""
         self._view: World | None = None
         self._at_write: dict[str, list[Callable[[], None]]] = {}
-        self._demands: dict[str, float] = {}
+        self._demands: dict[str, float | None] = {}
         self._commands = 0
         self.processes = {c.name: self._process(c.name) for c in self.fleet.coordinators}
         self.kernel.processes.extend(self.processes.values())
@@ -203,7 +203,7 @@ class Rehearsal:
         else:
             process.operate(command, answered)
 
-    def demand(self, service: str, value: float) -> None:
+    def demand(self, service: str, value: float | None) -> None:
         """Every coordinator observes it, those that start later too."""
         self._demands[service] = value
         for process in self.processes.values():
