@@ -52,7 +52,11 @@ def _seeds(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     "--config", "config_file", type=click.Path(path_type=Path), help="A config of yours, in place of the scenario's."
 )
 @click.option(
-    "--fault", "faults", multiple=True, metavar="'KEY=VALUE ...'", help="A fault, with the keys of a scenario's."
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="'KEY=VALUE ...'",
+    help="A fault, with the keys of a scenario's; a value with spaces stands in quotes.",
 )
 @click.option("--duration", type=DURATION, help="How long to simulate (default: 30 min after the last fault's end).")
 @click.option(
@@ -138,7 +142,11 @@ def _load(
     if not problems:
         found += [s for p in paths if (s := _attempt(lambda p=p: load_scenario(p, fleet), problems)) is not None]
     if faults and not problems:
-        found = [s for one in found if (s := _attempt(lambda one=one: _with_faults(one, faults), problems)) is not None]
+        found = [
+            s
+            for one in found
+            if (s := _attempt(lambda one=one: _with_faults(one, faults, duration_s), problems)) is not None
+        ]
     if problems:
         raise BadInput("\n".join(dict.fromkeys(problems)))
     return [replace(s, duration_s=duration_s or s.duration_s or _long_enough(s)) for s in found]
@@ -152,8 +160,8 @@ def _attempt(load: Any, problems: list[str]) -> Any:
         return None
 
 
-def _with_faults(scenario: Scenario, faults: list[str]) -> Scenario:
-    added = parse_faults(faults, scenario.fleet, scenario.duration_s)
+def _with_faults(scenario: Scenario, faults: list[str], duration_s: float | None) -> Scenario:
+    added = parse_faults(faults, scenario.fleet, duration_s or scenario.duration_s or float("inf"))
     return replace(scenario, faults=(*scenario.faults, *added))
 
 

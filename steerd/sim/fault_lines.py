@@ -34,6 +34,8 @@ class FaultLines:
         section = FAULT.read(node, self._problems)
         if not isinstance(section, Section) or len(self._problems) > before:
             return None
+        if section.get("at") >= self._duration_s:
+            self._add(section.mark("at"), f"the scenario ends before that: its `duration` is {self._duration_s:g} s")
         found = self._what(section)
         if found is None:
             return None
@@ -116,8 +118,8 @@ class FaultLines:
             if name not in self._fleet.provider_by_name:
                 self._add(mark, f"no provider is called {quote(name)}{nearest(name, self._fleet.provider_by_name)}")
         elif on == "dependency":
-            names = [d.name for d in self._fleet.dependencies]
-            if name.partition("@")[0] not in names:
+            names = [n for d in self._fleet.dependencies for n in (d.name, *(f"{d.name}@{r}" for r in d.instances))]
+            if name not in names:
                 self._add(mark, f"no dependency is called {quote(name)}{nearest(name, names)}")
         elif on != "store":
             self._known(name, (on,), mark)

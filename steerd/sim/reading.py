@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ from steerd.config.tables import Section
 from steerd.model.fleet import Fleet
 from steerd.sim.expect_lines import ExpectLines
 from steerd.sim.fault_lines import FaultLines
-from steerd.sim.layout import SCENARIO
-from steerd.sim.scenario import Fault, Scenario
+from steerd.sim.layout import EXPECT, FAULT, SCENARIO
+from steerd.sim.scenario import Expectation, Fault, Scenario
 
 __all__ = ["load_scenario", "parse_faults"]
 
@@ -26,20 +28,16 @@ def load_scenario(path: Path, fleet: Fleet | None = None) -> Scenario:
     text = read_text(path, Mark(str(path), 1, 1), problems)
     problems.raise_if_any()
     assert text is not None
-    node = compose(text, str(path), problems)
+    node = compose(text, str(path), problems, start="scenario: NAME")
     section = SCENARIO.read(node, problems) if node is not None else BAD
-    problems.raise_if_any()
-    assert isinstance(section, Section)
-    if fleet is None:
-        fleet = _fleet(path.parent / section.get("config"), section.mark("config"), problems)
+    if section is BAD:
         problems.raise_if_any()
-        assert fleet is not None
-    duration_s = section.get("duration")
-    faults_in = FaultLines(fleet, duration_s, lambda n, mark: _fleet(path.parent / n, mark, problems), problems)
-    expect_in = ExpectLines(fleet, duration_s, problems)
-    faults = tuple(f for n in section.get("faults", ()) if (f := faults_in.read(n)) is not None)
-    expect = tuple(e for n in section.get("expect", ()) if (e := expect_in.read(n)) is not None)
+    assert isinstance(section, Section), "whatever else it is, it has a problem"
+    if fleet is None and "config" in section:
+        fleet = _fleet(path.parent / section.get("config"), section.mark("config"), problems)
+    faults, expect = _lines(section, fleet, path.parent, problems)
     problems.raise_if_any()
+    assert fleet is not None, "without one there is a problem"
     return Scenario(
         name=section.get("scenario"),
         about=section.get("about", ""),
@@ -49,6 +47,26 @@ def load_scenario(path: Path, fleet: Fleet | None = None) -> Scenario:
         expect=expect,
         seed=section.get("seed", 1),
         source=str(path),
+    )
+
+
+def _lines(
+    section: Section, fleet: Fleet | None, base: Path, problems: Problems
+) -> tuple[tuple[Fault, ...], tuple[Expectation, ...]]:
+    """Faults and what is expected; without a fleet, only what is wrong with them whatever it is."""
+    duration_s = section.get("duration", float("inf"))
+    faults, expect = section.get("faults", ()), section.get("expect", ())
+    if fleet is None:
+        for node in faults:
+            FAULT.read(node, problems)
+        for node in expect:
+            EXPECT.read(node, problems)
+        return (), ()
+    fault_lines = FaultLines(fleet, duration_s, lambda name, mark: _fleet(base / name, mark, problems), problems)
+    expect_lines = ExpectLines(fleet, duration_s, problems)
+    return (
+        tuple(f for n in faults if (f := fault_lines.read(n)) is not None),
+        tuple(e for n in expect if (e := expect_lines.read(n)) is not None),
     )
 
 
@@ -67,34 +85,50 @@ def parse_faults(lines: list[str], fleet: Fleet, duration_s: float) -> tuple[Fau
 
 
 def _words(line: str, number: int, problems: Problems) -> Node | None:
-    """`at=60s zone=a kind=crash`, as the mapping it stands for; a dot makes a mapping inside (`link.from=agents`)."""
+    """`at=60s zone=a kind=crash`, as the mapping it stands for; a dot makes a mapping inside (`link.from=agents`). A value with
+    spaces stands in quotes."""
     parts: dict[str, Any] = {}
-    column = 1
-    for word in line.split():
-        key, equals, value = word.partition("=")
+    for word in _WORD.finditer(line):
+        key, equals, value = word[0].partition("=")
         if not equals:
-            problems.add(Mark("--fault", number, column), f"{quote(word)} is no KEY=VALUE")
+            problems.add(Mark("--fault", number, word.start() + 1), f"{quote(word[0])} is no KEY=VALUE")
             return None
+        if value[:1] in ("'", '"'):
+            if len(value) < 2 or value[-1] != value[0]:
+                problems.add(
+                    Mark("--fault", number, word.start() + 1), f"{quote(word[0])} has a quote that does not end"
+                )
+                return None
+            value = value[1:-1]
         outer, dot, inner = key.partition(".")
         if dot:
             parts.setdefault(outer, {})[inner] = value
         else:
             parts[key] = value
-        column += len(word) + 1
     text = "\n".join(
-        f"{key}: {{{', '.join(f'{k}: {quote(v)}' for k, v in value.items())}}}"
+        f"{key}: {{{', '.join(f'{k}: {_quoted(v)}' for k, v in value.items())}}}"
         if isinstance(value, dict)
-        else f"{key}: {quote(value)}"
+        else f"{key}: {_quoted(value)}"
         for key, value in parts.items()
     )
     return compose(text, "--fault", problems)
 
 
+_WORD = re.compile(r"""[^\s=]+=(?:"[^"]*"|'[^']*'|\S*)|\S+""")
+
+
+def _quoted(value: str) -> str:
+    """As YAML takes it, whatever is in it."""
+    return json.dumps(value)
+
+
 def _fleet(path: Path, mark: Mark, problems: Problems) -> Fleet | None:
+    """The config at `path`. That it cannot be read at all is told at `mark`, where the scenario names it."""
+    if read_text(path, mark, problems) is None:
+        return None
     try:
         return config.load(path)
     except ConfigError as error:
         for problem in error.problems:
-            place = Mark(problem.file, problem.line, problem.column)
-            problems.add(mark if problem.file == mark.file and problem.line == 1 else place, problem.text)
+            problems.add(Mark(problem.file, problem.line, problem.column), problem.text)
         return None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from steerd.config import ConfigError
+from steerd.model.fleet import Dependency
 from steerd.sim.reading import load_scenario, parse_faults
 from tests.sim.locate import OWN
+from tests.support.fleets import make_fleet
 
 HEAD = "scenario: x\nconfig: {fleet}\nduration: 5m\n"
 
@@ -34,6 +37,11 @@ def load(tmp_path: Path, body: str) -> object:
         ("faults: [{at: 1s, until: 9s, for: 3s, operator: drain, name: eu-a}]", "4:30", "say the same"),
         ("faults: [{at: 1s, link: {from: nowhere, to: any}, kind: partition}]", "4:32", "nothing is called"),
         ("faults: [{at: 1s, provider: dns, kind: external-edit, record: nope, set: 0}]", "4:63", "serves no 'nope'"),
+        ("faults: [{at: 5m, endpoint: eu-a-1, kind: crash}]", "4:15", "its `duration` is 300 s"),
+        ("faults: [{at: 1s, coordinator: lead, kind: pause}]", "4:32", "did you mean 'leader'"),
+        ("faults: [{at: 1s, dependency: state@mars, kind: crash}]", "4:31", "no dependency is called 'state@mars'"),
+        ("faults: [{at: 1s, dependency: 'state@', kind: crash}]", "4:31", "is not a name"),
+        ("faults: [{at: 1s, config: reload, file: nope.yaml}]", "4:41", "cannot read"),
         ("faults: [{att: 1s}]", "4:10", "did you mean 'at'"),
         ("expect: [{zone: eu-a, share: much, by: 1s}]", "4:30", "comparison"),
         ("expect: [{zone: eu-a, share: 0}]", "4:10", "needs `by` or `during`"),
@@ -72,11 +80,35 @@ def test_every_problem_at_once(tmp_path: Path) -> None:
     assert len(raised.value.problems) == 3
 
 
-def test_a_missing_config_is_told(tmp_path: Path) -> None:
+def test_a_problem_at_the_top_hides_none_below(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, "colour: red\nfaults: [{at: 1s, zone: q, kind: crash}]\nexpect: [{by: 1s}]")
+    assert [p.line for p in raised.value.problems] == [4, 5, 6]
+
+
+def test_a_missing_config_is_told_where_it_is_named(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
-    file.write_text(HEAD.format(fleet="nowhere.yaml"))
-    with pytest.raises(ConfigError, match="cannot read"):
+    file.write_text(HEAD.format(fleet="nowhere.yaml") + "faults: [{att: 1s}]\nexpect: [{zone: eu-a, helth: down}]\n")
+    with pytest.raises(ConfigError) as raised:
         load_scenario(file)
+    assert [(p.line, p.column) for p in raised.value.problems] == [(2, 9), (4, 10), (4, 11), (5, 23)]
+    assert "cannot read" in raised.value.problems[0].text
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n"])
+def test_no_scenario_at_all(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="scenario") as raised:
+        load_scenario(file)
+    assert "fleet" not in str(raised.value)
+
+
+def test_an_instance_of_a_dependency() -> None:
+    fleet = make_fleet()
+    fleet = replace(fleet, dependencies=(Dependency("state", "postgres", instances={"eu": {}, "us": {}}),))
+    (fault,) = parse_faults(["at=60s dependency=state@us kind=crash"], fleet, 600.0)
+    assert fault.target == "state@us"
 
 
 def test_faults_from_the_command_line() -> None:
@@ -88,3 +120,8 @@ def test_faults_from_the_command_line() -> None:
         parse_faults(["at=60s zone=nowhere kind=crash"], fleet, 600.0)
     with pytest.raises(ConfigError, match="KEY=VALUE"):
         parse_faults(["at"], fleet, 600.0)
+    with pytest.raises(ConfigError, match="a quote that does not end"):
+        parse_faults(["at=60s operator=freeze reason='two words"], fleet, 600.0)
+    for mark in ("'", '"'):
+        (fault,) = parse_faults([f"at=60s operator=freeze reason={mark}two: words{mark}"], fleet, 600.0)
+        assert fault.args["reason"] == "two: words"
