@@ -104,6 +104,7 @@ FAULT = Table(
         "share": Field(Fraction()),
         "now": Field(Bool()),
         "force": Field(Bool()),
+        "accept_data_loss": Field(Bool()),
         "by": Field(SignedDuration()),
         "file": Field(Text(expects="a config file")),
     },

@@ -184,6 +184,7 @@ class Rehearsal:
             share=args.get("share"),
             now=bool(args.get("now", False)),
             force=bool(args.get("force", False)),
+            accept_data_loss=bool(args.get("accept_data_loss", False)),
         )
         self._ask(command, self.kernel.now + _ASK_FOR_S)
 
@@ -218,12 +219,16 @@ class Rehearsal:
         for process in self.processes.values():
             if process.coordinator is not None:
                 process.call(self._reload, process, fleet)
-        plans = watchlists(fleet, self.agents)
+        plans = watchlists(fleet, fleet.agent_by_name)
         for name, agent in self.agents.items():
             if name in plans:
                 agent.reload(fleet, plans[name])
             else:
                 agent.stop()
+        for name, plan in plans.items():
+            if name not in self.agents:
+                self.agents[name] = self._agent(name, plan, len(self.agents))
+            self.agents[name].start()  # does nothing where it runs, or where its host is gone
 
     def _reload(self, process: CoordinatorProcess, fleet: Fleet) -> None:
         if process.coordinator is not None and (why := process.coordinator.reload(fleet)) is not None:
@@ -324,7 +329,9 @@ class Rehearsal:
         self._publish(f"{far.name}/{name}")
 
     def _publish(self, route: str | None = None) -> None:
-        """Shares as served now: of the service whose `route` was written, or of all."""
-        known = self.fleet.route_by_key.get(route) if route is not None else None
-        concerned = (self.fleet.service_by_name[known.service],) if known is not None else None
-        self.recorder.publish(self._served.read(self.fleet, self.fars, concerned), self.kernel.now)
+        """Shares as served now: of the service whose `route` was written, or of all. What is served is read by the config that
+        is in force at the leader: one that it refused changes nothing."""
+        fleet = self._view.fleet if self._view is not None else self.fleet
+        known = fleet.route_by_key.get(route) if route is not None else None
+        concerned = (fleet.service_by_name[known.service],) if known is not None else None
+        self.recorder.publish(self._served.read(fleet, self.fars, concerned), self.kernel.now)
