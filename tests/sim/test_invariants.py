@@ -6,7 +6,7 @@ import pytest
 
 from steerd.core.effects import Record as Note
 from steerd.core.events import Tick
-from steerd.model.plan import Cause, Decision, Drain, Penalty, Phase
+from steerd.model.plan import Cause, Decision, Drain, Penalty, Phase, Pin
 from steerd.model.route import Fence, Member
 from steerd.providers.memory import Record
 from steerd.providers.registry import CAPABILITIES
@@ -188,6 +188,18 @@ def test_a_step_is_asked_about_those_it_names_and_the_end_about_all(penalised: s
     else:
         watch.stepped(world, Tick(), (Note("drain", named, "out", 0.0, {}),), 0.0)
     assert [v["invariant"] for v in watch.violations] == [15]
+
+
+def test_only_who_leads_ends_a_pin() -> None:
+    bench = Bench(make_fleet())
+    world = bench.engine.world
+    watch = Watch(world.fleet, SimData(lambda: 0.0), lambda: 0.0, lambda endpoint: set())
+    world.pins["eua"] = Pin(name="eua", share=0.1, by="me", reason="", since=bench.now - 600.0, until=bench.now - 60.0)
+    watch.stepped(world, Tick(), (), bench.now)
+    assert watch.violations == []
+    world.leading = True
+    watch.stepped(world, Tick(), (), bench.now)
+    assert [v["invariant"] for v in watch.violations] == [13]
 
 
 def test_every_rule_has_words() -> None:
