@@ -66,7 +66,9 @@ def _seeds(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     "--replay", "ring", type=click.Path(path_type=Path), metavar="RING", help="Feed a recorded ring to today's core."
 )
 @click.option(
-    "--timing", is_flag=True, help="Measure real time too: `wall_s` in the JSON, which then differs from run to run."
+    "--timing",
+    is_flag=True,
+    help="Measure real time: `wall_s` in the JSON is then a number, and differs from run to run.",
 )
 @click.option(
     "--jobs",
@@ -74,7 +76,9 @@ def _seeds(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     metavar="N",
     help="Simulate N runs at once (default: one per core). What is printed stays the same.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one entry a run.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON list, one entry a run; `wall_s` is null without --timing."
+)
 def command(
     *,
     scenarios: tuple[Path, ...],
@@ -91,8 +95,8 @@ def command(
 ) -> None:
     """Rehearse SCENARIOs: what would steerd do?
 
-    The same seed gives the same result, byte for byte. Exit code 1 when an expectation or an invariant does not hold, 2 when a
-    scenario or config is wrong.
+    The same seed gives the same result, byte for byte: `wall_s` in the JSON is null, unless --timing asks for the real time. Exit
+    code 1 when an expectation or an invariant does not hold, 2 when a scenario or config is wrong.
     """
     if ring is not None:
         _replay(ring, as_json=as_json)
