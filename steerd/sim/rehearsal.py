@@ -18,6 +18,7 @@ from steerd.model.vote import Ballot, Confirm, Heartbeat
 from steerd.providers.memory import Record
 from steerd.sim.agent import SimAgent
 from steerd.sim.faults import Faults
+from steerd.sim.hooks import SimHooks
 from steerd.sim.kernel import Kernel
 from steerd.sim.network import Network
 from steerd.sim.process import CoordinatorProcess, SimClock
@@ -103,7 +104,9 @@ class Rehearsal:
         def make(clock: SimClock, observer: NullObserver, alive: Callable[[], bool]) -> Coordinator:
             providers = {far.name: SimProvider(name, far, self.network, self, self._rng) for far in self.fars.values()}
             store = SimStore(self.data, self.weather.hook(name, alive), self.watch.stored)
-            return Coordinator(self.fleet, name, store=store, providers=providers, clock=clock, observer=observer)
+            return Coordinator(
+                self.fleet, name, store=store, providers=providers, clock=clock, observer=observer, hooks=SimHooks()
+            )
 
         return CoordinatorProcess(name, self.kernel, self._epoch_s, self, make)
 
