@@ -47,8 +47,8 @@ class Scene(Protocol):
     def operate(self, fault: Fault) -> None:
         """An operator's command."""
 
-    def demand(self, service: str, value: float) -> None:
-        """A service's demand changed."""
+    def demand(self, service: str, value: float | None) -> None:
+        """A service's demand changed; None: it is the configured one again."""
 
     def reload(self, fleet: Fleet) -> None:
         """A new config for everybody."""
@@ -67,7 +67,8 @@ class Faults:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._links: dict[int, list[Link]] = {}
+        self._demands: dict[str, list[tuple[float, float]]] = {}
+        """Service -> (since, demand) of every change that lasts, the newest last."""
 
     def schedule(self, faults: tuple[Fault, ...]) -> None:
         """Put all of them into the heap."""
@@ -350,8 +351,17 @@ class Faults:
         return nothing
 
     def _demand(self, fault: Fault, target: str) -> End:
-        self._scene.demand(target, float(fault.args["value"]))
-        return nothing
+        """At its end what was asked for before is asked for again, or what has begun since and still lasts."""
+        surges = self._demands.setdefault(target, [])
+        surge = (fault.at, float(fault.args["value"]))
+        surges.append(surge)
+        self._scene.demand(target, surge[1])
+
+        def end() -> None:
+            surges.remove(surge)
+            self._scene.demand(target, surges[-1][1] if surges else None)
+
+        return end
 
     def _clock(self, fault: Fault, target: str) -> End:
         scene = self._scene

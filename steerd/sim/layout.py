@@ -41,6 +41,16 @@ class SignedDuration(Duration):
         return -super().parse(text[1:]) if text.startswith("-") else super().parse(text)
 
 
+class _Instance(Name):
+    """A dependency, or with `@REGION` its instance there."""
+
+    expects = "a dependency, or DEPENDENCY@REGION"
+
+    def parse(self, text: str) -> str:
+        name, at, region = text.partition("@")
+        return f"{super().parse(name)}{at}{super().parse(region) if at else ''}"
+
+
 class _Any(Raw):
     """A node read later, when the fleet is known."""
 
@@ -69,9 +79,9 @@ FAULT = Table(
                 "coordinator",
                 "store",
                 "provider",
-                "dependency",
             )
         },
+        "dependency": Field(_Instance()),
         "link": Field(_LINK),
         "operator": Field(Choice(KINDS["operator"])),
         "demand": Field(_DEMAND),

@@ -18,6 +18,7 @@ from steerd.model.vote import Ballot, Confirm, Heartbeat
 from steerd.providers.memory import Record
 from steerd.sim.agent import SimAgent
 from steerd.sim.faults import Faults
+from steerd.sim.hooks import SimHooks
 from steerd.sim.kernel import Kernel
 from steerd.sim.network import Network
 from steerd.sim.process import CoordinatorProcess, SimClock
@@ -69,7 +70,7 @@ class Rehearsal:
         self._viewer = self.fleet.coordinators[0].name if self.fleet.coordinators else ""
         self._view: World | None = None
         self._at_write: dict[str, list[Callable[[], None]]] = {}
-        self._demands: dict[str, float] = {}
+        self._demands: dict[str, float | None] = {}
         self._commands = 0
         self.processes = {c.name: self._process(c.name) for c in self.fleet.coordinators}
         self.kernel.processes.extend(self.processes.values())
@@ -103,7 +104,9 @@ class Rehearsal:
         def make(clock: SimClock, observer: NullObserver, alive: Callable[[], bool]) -> Coordinator:
             providers = {far.name: SimProvider(name, far, self.network, self, self._rng) for far in self.fars.values()}
             store = SimStore(self.data, self.weather.hook(name, alive), self.watch.stored)
-            return Coordinator(self.fleet, name, store=store, providers=providers, clock=clock, observer=observer)
+            return Coordinator(
+                self.fleet, name, store=store, providers=providers, clock=clock, observer=observer, hooks=SimHooks()
+            )
 
         return CoordinatorProcess(name, self.kernel, self._epoch_s, self, make)
 
@@ -204,7 +207,7 @@ class Rehearsal:
         else:
             process.operate(command, answered)
 
-    def demand(self, service: str, value: float) -> None:
+    def demand(self, service: str, value: float | None) -> None:
         """Every coordinator observes it, those that start later too."""
         self._demands[service] = value
         for process in self.processes.values():
@@ -219,12 +222,16 @@ class Rehearsal:
         for process in self.processes.values():
             if process.coordinator is not None:
                 process.call(self._reload, process, fleet)
-        plans = watchlists(fleet, self.agents)
+        plans = watchlists(fleet, fleet.agent_by_name)
         for name, agent in self.agents.items():
             if name in plans:
                 agent.reload(fleet, plans[name])
             else:
                 agent.stop()
+        for name, plan in plans.items():
+            if name not in self.agents:
+                self.agents[name] = self._agent(name, plan, len(self.agents))
+            self.agents[name].start()  # does nothing where it runs, or where its host is gone
 
     def _reload(self, process: CoordinatorProcess, fleet: Fleet) -> None:
         if process.coordinator is not None and (why := process.coordinator.reload(fleet)) is not None:
@@ -325,7 +332,9 @@ class Rehearsal:
         self._publish(f"{far.name}/{name}")
 
     def _publish(self, route: str | None = None) -> None:
-        """Shares as served now: of the service whose `route` was written, or of all."""
-        known = self.fleet.route_by_key.get(route) if route is not None else None
-        concerned = (self.fleet.service_by_name[known.service],) if known is not None else None
-        self.recorder.publish(self._served.read(self.fleet, self.fars, concerned), self.kernel.now)
+        """Shares as served now: of the service whose `route` was written, or of all. What is served is read by the config that
+        is in force at the leader: one that it refused changes nothing."""
+        fleet = self._view.fleet if self._view is not None else self.fleet
+        known = fleet.route_by_key.get(route) if route is not None else None
+        concerned = (fleet.service_by_name[known.service],) if known is not None else None
+        self.recorder.publish(self._served.read(fleet, self.fars, concerned), self.kernel.now)
