@@ -160,7 +160,8 @@ def compute(inputs: Inputs) -> Result:
     kept: dict[str, float] = {}
     overloaded = False
     notes: list[str] = ["demand unknown: the capacity rule is off"] if inputs.demand is None else []
-    for mover in sorted(inputs.movers, key=lambda m: (_ORDER[m.cause], m.key)):
+    # What is forced out goes anyhow: it takes its room first, so that nothing later is pushed past a limit in its name.
+    for mover in sorted(inputs.movers, key=lambda m: (0 if m.force else _ORDER[m.cause], m.key)):
         mine = amounts.get(mover.key, {})
         if not mine:
             continue
