@@ -73,6 +73,7 @@ def plan_service(world: World, service: str, drains: Iterable[Drain], now: float
         if special:
             mine = inputs_for(world, service, drains, route, part=_part(world, route, plain))
             own = _by_endpoint(compute(mine), classes)
+        unedited = _for_route(state, split, own)
         if state.held:
             again = inputs_for(
                 world,
@@ -87,8 +88,8 @@ def plan_service(world: World, service: str, drains: Iterable[Drain], now: float
             result = own
         elif own is not plain:
             apart[route.key] = own
-        desired = _for_route(state, split, own)
-        if desired is None:
+        desired = _for_route(state, split, own) if state.held else unedited
+        if desired is None or unedited is None:
             continue
         if desired.empty:
             text = f"{route.key} would be left with nothing in service: it stays as it is"
@@ -99,7 +100,8 @@ def plan_service(world: World, service: str, drains: Iterable[Drain], now: float
         if veto is not None:
             vetoes.append(veto)
             continue
-        wanted[route.key] = desired
+        ours = {m.target: m for m in unedited.members if m.target in state.held} if state.held else {}
+        wanted[route.key] = _replaced(edited, ours)
         routes[route.key] = edited
     return Planned(result, routes, wanted, tuple(vetoes), apart)
 
@@ -158,13 +160,15 @@ def _with_edits(state: RouteState, desired: Desired) -> Desired:
     """Somebody's edits are kept, like pins: the plan is written around them."""
     if not state.held:
         return desired
-    kept = {m.target: m for m in desired.members}
-    for target, weight in state.held.items():
-        if target in kept:
-            values = state.observed.values.get(target, ()) if state.observed is not None else ()
-            kept[target] = Member(target, weight, values if weight > 0 else ())
-    held = Desired(tuple(kept[k] for k in sorted(kept)))
+    served = state.observed.values if state.observed is not None else {}
+    kept = {t: Member(t, w, served.get(t, ()) if w > 0 else ()) for t, w in state.held.items()}
+    held = _replaced(desired, kept)
     return desired if held.empty else held
+
+
+def _replaced(desired: Desired, members: Mapping[str, Member]) -> Desired:
+    """The state with these members in the place of its own; the same object where there are none."""
+    return Desired(tuple(members.get(m.target, m) for m in desired.members)) if members else desired
 
 
 def decide(world: World, service: str, why: str, now: float) -> Decision | None:

@@ -8,6 +8,7 @@ from steerd.core import passive
 from steerd.core.classes import Classes, Shares, kind_of_slot, slot_name
 from steerd.core.shares import Inputs, Mover, Slot
 from steerd.core.world import World
+from steerd.model.fleet import Service
 from steerd.model.plan import Drain
 from steerd.model.route import Route
 
@@ -104,9 +105,10 @@ def _pins(world: World, service: str, slots: Iterable[Slot]) -> dict[str, float]
     return found
 
 
-def demand_of(world: World, service: str) -> float | None:
-    """The demand last observed, else the configured number, with what it takes over as somebody's fallback."""
-    state = world.services[service]
-    configured = world.service(service).demand
+def demand_of(world: World, service: str | Service) -> float | None:
+    """The demand last observed, else the configured number (of a config that is not in force yet, where `service` is one of it),
+    with what it takes over as somebody's fallback."""
+    spec = world.service(service) if isinstance(service, str) else service
+    state, configured = world.services[spec.name], spec.demand
     own = state.demand if state.demand is not None else configured.value if configured is not None else None
     return own + sum(state.spill.values()) if own is not None else None

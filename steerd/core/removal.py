@@ -45,7 +45,7 @@ def crowded(world: World, new: Fleet) -> dict[str, str]:
         stays = {e.name for e in service.endpoints} & {e.name for e in old.endpoints}
         shares = world.services[service.name].shares
         going = sorted(e.name for e in old.endpoints if e.name not in stays and shares.get(e.name, 0.0) > _TINY)
-        if going and (load := _load(world, service, stays)) is not None:
+        if going and (load := _load(world, service, stays)) is not None:  # by the demand of the new config
             what = ", ".join(going[:3]) + (f" and {len(going) - 3} more" if len(going) > 3 else "")
             found[service.name] = f"without {what}, {service.name} would run at {load}"
     return found
@@ -66,7 +66,7 @@ def still_crowded(world: World, service: str, now: float) -> None:
 
 def _load(world: World, service: Service, names: Collection[str]) -> str | None:
     """How full those of `names` that can serve would be, in words; None while that is within the limit or demand is unknown."""
-    demand, limit = demand_of(world, service.name), world.fleet.guards.max_utilization
+    demand, limit = demand_of(world, service), world.fleet.guards.max_utilization
     factors = world.services[service.name].factors
     out: set[str] = set()
     for drain in world.drains.of_service(service.name, world.domains):

