@@ -19,7 +19,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "link": ("loss", "partition", "latency"),
     "agent": ("isolate", "pause", "lie", "crash", "lag"),
     "coordinator": ("crash", "pause", "isolate"),
-    "store": ("quorum-loss", "leader-loss", "slow"),
+    "store": ("quorum-loss", "leader-loss", "slow", "stale-reads"),
     "provider": ("errors", "throttle", "timeout-applied", "external-edit"),
     "dependency": ("crash", "slow", "lag"),
     "operator": ("drain", "restore", "pin", "unpin", "freeze", "unfreeze"),

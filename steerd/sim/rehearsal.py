@@ -45,7 +45,7 @@ _PHASES = 2
 
 
 class Rehearsal:
-    """Implements what faults act upon (`faults.Scene`), what agents speak to (`agent.Hub`) and who hears of it all."""
+    """Implements what faults act upon (`scene.Scene`), what agents speak to (`agent.Hub`) and who hears of it all."""
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self.scenario, self.fleet, self.seed = scenario, scenario.fleet, seed
@@ -155,7 +155,7 @@ class Rehearsal:
         done = fault.on in ("clock", "config") or (fault.on, fault.kind) == ("store", "leader-loss")
         return fault.at if done else float("inf")
 
-    # -- faults.Scene -------------------------------------------------------------------------------------------------
+    # -- scene.Scene -------------------------------------------------------------------------------------------------
 
     def leader(self) -> str:
         """Who leads by the store, else who led last."""
