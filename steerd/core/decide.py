@@ -62,33 +62,20 @@ def plan_service(world: World, service: str, drains: Iterable[Drain], now: float
     routes: dict[str, Desired] = {}
     wanted: dict[str, Desired] = {}
     vetoes: list[Veto] = []
+    wide = next((r.key for r in world.service(service).routes if r.scope is None), None)
     for configured in world.service(service).routes:
         state = world.steer.routes[configured.key]
         route = state.route
         if state.desired is None and state.observed is None:
             continue  # never read: what it serves is not known, so nothing is written to it
         split = world.splitter(state)
-        own, mine = plain, inputs
-        special = route.prefer is not None or bool(route.only)
-        if special:
-            mine = inputs_for(world, service, drains, route, part=_part(world, route, plain))
-            own = _by_endpoint(compute(mine), classes)
-        unedited = _for_route(state, split, own)
-        if state.held:
-            again = inputs_for(
-                world,
-                service,
-                drains,
-                route if special else None,
-                apart=_edited(state),
-                part=_part(world, route, plain),
-            )
-            own, mine = _around(state, split, again, None if special else room)
-        if own is not plain and configured.scope is None and not special and not apart:
+        base, own, mine = _plan_of(world, state, drains, plain, inputs, room)
+        if own is not plain and route.key == wide and base is plain:
             result = own
         elif own is not plain:
             apart[route.key] = own
-        desired = _for_route(state, split, own) if state.held else unedited
+        unedited = _for_route(state, split, base)
+        desired = _for_route(state, split, own) if own is not base else unedited
         if desired is None or unedited is None:
             continue
         if desired.empty:
@@ -104,6 +91,24 @@ def plan_service(world: World, service: str, drains: Iterable[Drain], now: float
         wanted[route.key] = _replaced(edited, ours)
         routes[route.key] = edited
     return Planned(result, routes, wanted, tuple(vetoes), apart)
+
+
+def _plan_of(
+    world: World, state: RouteState, drains: Iterable[Drain], plain: Result, inputs: Inputs, room: float | None
+) -> tuple[Result, Result, Inputs]:
+    """A route's plan as if nobody had edited it, its plan around the edits, and what the latter was made of: the service's own
+    (`plain`, of `inputs`) where the route has no `prefer` or `only` and nothing was edited."""
+    route, split = state.route, world.splitter(state)
+    service, base = route.service, plain
+    special = route if route.prefer is not None or route.only else None
+    part = _part(world, route, plain)
+    if special is not None:
+        inputs = inputs_for(world, service, drains, special, part=part)
+        base = _by_endpoint(compute(inputs), split.classes)
+    if not state.held:
+        return base, base, inputs
+    apart = inputs_for(world, service, drains, special, apart=_edited(state), part=part)
+    return base, *_around(state, split, apart, None if special is not None else room)
 
 
 def _part(world: World, route: Route, plain: Result) -> float:
