@@ -157,7 +157,7 @@ def _looks(rehearsal: Rehearsal) -> float:
     total = 0
     for agent in rehearsal.agents.values():
         agent.wake_all()
-        total += sum(job.run.passed + job.run.failed for job in agent.jobs.values())
+        total += sum(j.run.passed + j.run.failed for jobs in agent.by_subject.values() for j in jobs)
     return total
 
 
