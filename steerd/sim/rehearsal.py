@@ -18,9 +18,9 @@ from steerd.model.vote import Ballot, Confirm, Heartbeat
 from steerd.providers.memory import Record
 from steerd.sim.agent import SimAgent
 from steerd.sim.faults import Faults
-from steerd.sim.hooks import SimHooks
 from steerd.sim.kernel import Kernel
 from steerd.sim.network import Network
+from steerd.sim.outside import SimHooks, unmeasured
 from steerd.sim.process import CoordinatorProcess, SimClock
 from steerd.sim.provider import Far, SimProvider, capabilities_of
 from steerd.sim.published import Served, publish_healthy
@@ -105,7 +105,14 @@ class Rehearsal:
             providers = {far.name: SimProvider(name, far, self.network, self, self._rng) for far in self.fars.values()}
             store = SimStore(self.data, self.weather.hook(name, alive), self.watch.stored)
             return Coordinator(
-                self.fleet, name, store=store, providers=providers, clock=clock, observer=observer, hooks=SimHooks()
+                self.fleet,
+                name,
+                store=store,
+                providers=providers,
+                clock=clock,
+                observer=observer,
+                hooks=SimHooks(),
+                ask=unmeasured,
             )
 
         return CoordinatorProcess(name, self.kernel, self._epoch_s, self, make)

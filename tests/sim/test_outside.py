@@ -1,14 +1,15 @@
-"""Activation hooks in a rehearsal: done after a while, or failed where the step does not wait that long."""
+"""What a rehearsal asks of nobody: activation hooks are done after a while, or failed; demand is what the scenario says."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from steerd.sim.hooks import TAKES_S, SimHooks
+from steerd.sim.outside import TAKES_S, SimHooks
 from tests.sim.locate import OWN
 from tests.sim.rehearse import run
 
@@ -40,3 +41,19 @@ def test_a_hook_that_fails_stops_the_takeover(tmp_path: Path) -> None:
     result = run(tmp_path, body, fleet=fleet)
     assert result.passed, result.data()["failures"]
     assert any("not done within 10 s" in row["text"] for row in result.recorder.timeline)
+
+
+def test_nobody_is_asked_for_the_demand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be asked of a server out there; it is unknown until the scenario says it."""
+    reached: list[object] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: reached.append(args) or [])
+    fleet = tmp_path / "fleet.yaml"
+    text = (OWN / "fleets" / "one-each.yaml").read_text()
+    asked = text.replace("demand: 150", 'demand: {prometheus: "http://metrics.invalid", query: "sum(x)"}')
+    assert asked != text
+    fleet.write_text(asked)
+    body = "faults:\n  - {at: 20s, demand: {service: chat, value: 250}}\n  - {at: 1m, zone: eu-a, kind: power-loss}\n"
+    body += "expect:\n  - {alert: overload-accepted, by: 2m}\n"
+    result = run(tmp_path, body, fleet=fleet, duration="2m")
+    assert result.passed, result.data()["failures"]
+    assert reached == []
