@@ -47,7 +47,7 @@ bench: dev-env ## measure against peers (minutes; needs a quiet machine)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-probes: dev-env ## what a look costs beside Envoy, HAProxy, gdnsd and blackbox_exporter (those that are installed)
-	@$(BIN)/python -m benchmarks probes probe_load probe_latency $(ARGS)
+	@$(BIN)/python -m benchmarks probes probe_load probe_latency
 
 sim: dev-env ## every scenario with seeds 1 to 20 (ARGS='--seeds 1-3' for fewer), then a day under loss (LOSS='--hours 1')
 	@scripts/simulate-all.sh $(ARGS)

@@ -7,6 +7,7 @@ The goal is about crashes: p95 <= I/K + 1 s. A hang costs two timeouts more: of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -175,9 +176,9 @@ def row(cell: Found) -> str:
 HEAD = " K    I      n    p50    p95    max  goal95 kept  write50    w95 alone p95 faster  looks/s      K/I"
 
 
-def run(words: list[str] | None = None) -> None:
+def run(options: Sequence[str] = ()) -> None:
     """Prints both tables, crashes and hangs."""
-    crashes = FEW if "--quick" in (words or ()) else CRASHES
+    crashes = FEW if "--quick" in options else CRASHES
     for kind, goal in (
         ("crash", "refused; goal: I/K + 1 s"),
         ("hang", "accepts and never answers; timeout 2 s, at I = 1 s 1 s; goal: I/K + 1 s + 2 timeouts"),

@@ -10,6 +10,7 @@ import contextlib
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.rig import ZONES, Rig, chat
@@ -25,7 +26,7 @@ OVERRIDES = {
 }
 
 
-def run() -> None:
+def run(_options: Sequence[str] = ()) -> None:
     """Prints each run and the median."""
     with tempfile.TemporaryDirectory() as folder, Rig(Path(folder), OVERRIDES, interval="5s") as rig:
         print("3 agents, 3 endpoints, 5 s interval, 3 looks to agree; BIND 9 by RFC 2136", flush=True)

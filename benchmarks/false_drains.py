@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import takewhile
 
@@ -23,9 +24,9 @@ _PART = 100
 _PEER_AGENTS = 9
 
 
-def run(words: list[str] | None = None) -> None:
+def run(words: Sequence[str] = ()) -> None:
     """Prints the table, a row as soon as it is known."""
-    options = _options(words or [])
+    options = _options(words)
     agents = [int(n) for n in options.agents.split(",")]
     seconds, parts = options.hours * 3600.0, max(1, options.endpoints // _PART)
     each = options.endpoints // parts
@@ -54,7 +55,7 @@ def run(words: list[str] | None = None) -> None:
     print("\n".join(notes), flush=True)
 
 
-def _options(words: list[str]) -> argparse.Namespace:
+def _options(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks false_drains")
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--endpoints", type=int, default=1000)

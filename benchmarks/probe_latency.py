@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import uvloop
@@ -44,7 +45,7 @@ async def serve(port: int) -> None:
     print(json.dumps(Stamper.took), flush=True)
 
 
-def run() -> None:
+def run(_options: Sequence[str] = ()) -> None:
     """Prints the distribution of the difference."""
     port = free_port()
     server = subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.peers import Answers
@@ -13,7 +14,7 @@ ENDPOINTS = 10_000
 WARM, LINES = 6, 6
 
 
-def run() -> None:
+def run(_options: Sequence[str] = ()) -> None:
     """Prints rate, CPU, start delay and memory for growing rates."""
     with tempfile.TemporaryDirectory() as top:
         folder = Path(top)

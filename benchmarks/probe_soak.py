@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.peers import Answers
@@ -13,7 +14,7 @@ from tests.support.servers import free_port
 MINUTES = float(os.environ.get("SOAK_MINUTES", "10"))
 
 
-def run() -> None:
+def run(_options: Sequence[str] = ()) -> None:
     """Prints what there was after a tenth of the time and at the end."""
     with tempfile.TemporaryDirectory() as top:
         folder = Path(top)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class Steerd:
         self.process.stdout.close()
 
 
-def run() -> None:
+def run(_options: Sequence[str] = ()) -> None:
     """Prints the medians."""
     with tempfile.TemporaryDirectory() as top:
         folder = Path(top)

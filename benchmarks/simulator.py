@@ -14,9 +14,10 @@ import cProfile
 import logging
 import pstats
 import resource
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -51,8 +52,11 @@ _GOAL = 1000.0
 _SHOWN = 35
 
 
-def run() -> None:
-    """Prints a row for each scenario, and those of a large fleet."""
+def run(options: Sequence[str] = ()) -> None:
+    """Prints a row for each scenario, and those of a large fleet; or the part that `options` ask for (`--help`)."""
+    if options:
+        main(options)
+        return
     two_regions()
     large(_LARGE)
 
@@ -157,7 +161,7 @@ def _profiled(*, wanted: bool) -> Iterator[None]:
     pstats.Stats(profile).strip_dirs().sort_stats("tottime").print_stats(_SHOWN)
 
 
-def main() -> None:
+def main(options: Sequence[str]) -> None:
     """One part of it, as asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", action="append", help="of the shared catalogue; may be given again")
@@ -165,7 +169,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="virtual minutes to simulate, at most")
     parser.add_argument("--yaml", action="store_true", help="write the large fleet as YAML and read it")
     parser.add_argument("--profile", action="store_true", help="where the time goes (everything is then 2-3 x slower)")
-    asked = parser.parse_args()
+    asked = parser.parse_args(options)
     with _profiled(wanted=asked.profile):
         if asked.endpoints is None or asked.scenario:
             longest_s = asked.minutes * 60.0 if asked.minutes else _LONGEST_S
@@ -177,4 +181,4 @@ def main() -> None:
 logging.getLogger("steerd").setLevel(logging.CRITICAL + 1)
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -24,7 +24,8 @@ LIMIT_MAX = 1000
 
 
 class DrainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Take a domain out of service: in steps, or at once with `now`; `force` passes the guards that may be passed."""
+    """Take a domain out of service: in steps, or at once with `now`; `force` passes every guard but never-empty, residency
+    and data; `accept_data_loss` passes data."""
 
     name: Name
     reason: Reason

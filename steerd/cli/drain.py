@@ -14,11 +14,11 @@ from steerd.cli.options import as_json, connected
 @reason_option
 @for_option("4h, at most 72h")
 @click.option("--now", is_flag=True, help="In one step instead of a ramp; guards still hold.")
-@click.option("--force", is_flag=True, help="Pass every guard except never-empty and residency.")
+@click.option("--force", is_flag=True, help="Pass every guard except never-empty, residency and data.")
 @click.option(
     "--accept-data-loss",
     is_flag=True,
-    help="Although the data of the region that takes over is behind, or nobody knows.",
+    help="Pass the data gate, which --force does not: the data of the region that takes over may be behind.",
 )
 @as_json
 @connected

@@ -12,8 +12,8 @@ from steerd.cli.options import as_json, connected
 @click.command("restore")
 @click.argument("name")
 @click.option("--now", is_flag=True, help="In one step instead of the restore ramp.")
-@click.option("--force", is_flag=True, help="Even what is still down.")
-@click.option("--accept-data-loss", is_flag=True, help="Although its data is behind, or nobody knows.")
+@click.option("--force", is_flag=True, help="Even what is still down; the data gate holds.")
+@click.option("--accept-data-loss", is_flag=True, help="Pass the data gate: its data may be behind.")
 @as_json
 @connected
 def command(client: Client, name: str, *, now: bool, force: bool, accept_data_loss: bool, as_json: bool) -> None:

@@ -52,7 +52,11 @@ def _seeds(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     "--config", "config_file", type=click.Path(path_type=Path), help="A config of yours, in place of the scenario's."
 )
 @click.option(
-    "--fault", "faults", multiple=True, metavar="'KEY=VALUE ...'", help="A fault, with the keys of a scenario's."
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="'KEY=VALUE ...'",
+    help="A fault, with the keys of a scenario's; a value with spaces stands in quotes.",
 )
 @click.option("--duration", type=DURATION, help="How long to simulate (default: 30 min after the last fault's end).")
 @click.option(
@@ -62,7 +66,9 @@ def _seeds(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     "--replay", "ring", type=click.Path(path_type=Path), metavar="RING", help="Feed a recorded ring to today's core."
 )
 @click.option(
-    "--timing", is_flag=True, help="Measure real time too: `wall_s` in the JSON, which then differs from run to run."
+    "--timing",
+    is_flag=True,
+    help="Measure real time: `wall_s` in the JSON is then a number, and differs from run to run.",
 )
 @click.option(
     "--jobs",
@@ -70,7 +76,9 @@ def _seeds(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     metavar="N",
     help="Simulate N runs at once (default: one per core). What is printed stays the same.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one entry a run.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON list, one entry a run; `wall_s` is null without --timing."
+)
 def command(
     *,
     scenarios: tuple[Path, ...],
@@ -87,8 +95,8 @@ def command(
 ) -> None:
     """Rehearse SCENARIOs: what would steerd do?
 
-    The same seed gives the same result, byte for byte. Exit code 1 when an expectation or an invariant does not hold, 2 when a
-    scenario or config is wrong.
+    The same seed gives the same result, byte for byte: `wall_s` in the JSON is null, unless --timing asks for the real time. Exit
+    code 1 when an expectation or an invariant does not hold, 2 when a scenario or config is wrong.
     """
     if ring is not None:
         _replay(ring, as_json=as_json)
@@ -138,7 +146,11 @@ def _load(
     if not problems:
         found += [s for p in paths if (s := _attempt(lambda p=p: load_scenario(p, fleet), problems)) is not None]
     if faults and not problems:
-        found = [s for one in found if (s := _attempt(lambda one=one: _with_faults(one, faults), problems)) is not None]
+        found = [
+            s
+            for one in found
+            if (s := _attempt(lambda one=one: _with_faults(one, faults, duration_s), problems)) is not None
+        ]
     if problems:
         raise BadInput("\n".join(dict.fromkeys(problems)))
     return [replace(s, duration_s=duration_s or s.duration_s or _long_enough(s)) for s in found]
@@ -152,8 +164,8 @@ def _attempt(load: Any, problems: list[str]) -> Any:
         return None
 
 
-def _with_faults(scenario: Scenario, faults: list[str]) -> Scenario:
-    added = parse_faults(faults, scenario.fleet, scenario.duration_s)
+def _with_faults(scenario: Scenario, faults: list[str], duration_s: float | None) -> Scenario:
+    added = parse_faults(faults, scenario.fleet, duration_s or scenario.duration_s or float("inf"))
     return replace(scenario, faults=(*scenario.faults, *added))
 
 

@@ -11,7 +11,9 @@ from steerd.config.own_stacks import stack_of
 from steerd.config.thrift import thin_budgets
 from steerd.config.topology import is_loopback
 from steerd.config.units import format_duration
-from steerd.model.fleet import Fleet
+from steerd.model.fleet import Fleet, Service
+from steerd.model.route import Route
+from steerd.providers.registry import CAPABILITIES
 
 __all__ = ["warnings"]
 
@@ -26,6 +28,7 @@ def warnings(fleet: Fleet) -> list[str]:
         *_placement(fleet),
         *_services(fleet),
         *thin_budgets(fleet),
+        *_members_only(fleet),
         *_not_in_force(fleet),
     ]
     return list(dict.fromkeys(found))
@@ -117,6 +120,39 @@ def _services(fleet: Fleet) -> Iterator[str]:
             missing = sorted(regions - instances.get(name, regions))
             if missing:
                 yield f"service {service.name} has endpoints in {', '.join(missing)}, where dependency {name} has no instance"
+
+
+def _members_only(fleet: Fleet) -> Iterator[str]:
+    """decisions.md, section 7: a record of members gives each its part by capacity; less than half of that is nothing there."""
+    for service in fleet.services:
+        capacity: dict[str, float] = {}
+        for endpoint in service.endpoints:
+            region = fleet.vantage_region(endpoint.zone)
+            capacity[region] = capacity.get(region, 0.0) + endpoint.capacity
+        for route in service.routes:
+            provider = fleet.provider_by_name.get(route.provider)
+            caps = CAPABILITIES.get(provider.kind) if provider is not None else None
+            wanted = _preference(service, route, sorted(capacity))
+            if caps is None or not caps.membership or not wanted:
+                continue
+            there = [r for r in sorted(capacity) if not route.only or r in route.only]
+            total, parts = sum(capacity[r] for r in there), sum(wanted.get(r, 0.0) for r in there)
+            for region in there if total > 0 and parts > 0 else ():
+                part = wanted.get(region, 0.0) / parts
+                if 0 < part < 0.5 * capacity[region] / total:
+                    yield (
+                        f"service {service.name}: {route.key} knows members and no weights, so it cannot give {region} {part:.0%}:"
+                        f" nothing of {region} is in it while the others serve"
+                    )
+
+
+def _preference(service: Service, route: Route, regions: list[str]) -> dict[str, float]:
+    """Region -> part of the traffic, where the config names one."""
+    routing = service.routing
+    if routing.mode == "active-active":
+        return dict(route.prefer or routing.prefer or {})
+    active = routing.order[0] if routing.order else regions[0]
+    return {r: 1.0 - routing.trickle * (len(regions) - 1) if r == active else routing.trickle for r in regions}
 
 
 def _not_in_force(fleet: Fleet) -> Iterator[str]:

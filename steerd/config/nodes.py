@@ -112,8 +112,9 @@ class _Anchored:
     height: int
 
 
-def compose(text: str, file: str, problems: Problems) -> Node | None:
-    """The one document in `text`, or None when it cannot be read; what is wrong goes to `problems`. Never raises."""
+def compose(text: str, file: str, problems: Problems, *, start: str = "fleet: NAME") -> Node | None:
+    """The one document in `text`, or None when it cannot be read; what is wrong goes to `problems`. `start` is what an
+    empty file should begin with. Never raises."""
     if len(text) > MAX_BYTES:
         problems.add(
             Mark(file, 1, 1), f"the file is over {MAX_BYTES // 2**20} MiB: split endpoints into files of their own"
@@ -125,7 +126,7 @@ def compose(text: str, file: str, problems: Problems) -> Node | None:
         _syntax(error, text, file, problems)
         return None
     try:
-        return _Composer(loader, file, problems).run()
+        return _Composer(loader, file, problems, start).run()
     except _Stop:
         return None
     except (yaml.YAMLError, UnicodeError) as error:
@@ -153,8 +154,9 @@ def _syntax(error: Exception, text: str, file: str, problems: Problems) -> None:
 class _Composer:
     """Builds nodes from events without recursion."""
 
-    def __init__(self, loader: Any, file: str, problems: Problems) -> None:
+    def __init__(self, loader: Any, file: str, problems: Problems, begin: str) -> None:
         self._loader = loader
+        self._begin = begin
         self._file = file
         self._problems = problems
         self._stack: list[_Open] = []
@@ -179,7 +181,7 @@ class _Composer:
             elif isinstance(event, yaml.AliasEvent):
                 self._alias(event)
         if self._root is None or (isinstance(self._root, Scalar) and self._root.null):
-            self._problems.add(Mark(self._file, 1, 1), "the file is empty: start with `fleet: NAME`")
+            self._problems.add(Mark(self._file, 1, 1), f"the file is empty: start with `{self._begin}`")
             return None
         return self._root
 

@@ -56,7 +56,6 @@ from steerd.core.events import (
     StateFollowed,
     Tick,
 )
-from steerd.core.fleetchange import refusal
 from steerd.model.fleet import Fleet
 from steerd.model.plan import HardState
 from steerd.model.route import Capabilities
@@ -364,12 +363,12 @@ class Coordinator(Shown):
         """Put a new config in force; None, or why the old one stays.
 
         `providers` is the whole new set where their settings changed: what is the same object stays open. `accepted` lets
-        over half of a service's capacity go (decisions.md, section 12).
+        capacity go that will be missed (decisions.md, section 12).
         """
         old = self._fleet
         if (why := restart_needed(old, fleet, providers_given=providers is not None)) is not None:
             return why
-        if not accepted and (why := refusal(old, fleet)) is not None:
+        if not accepted and (why := self._engine.refusal(fleet)) is not None:
             self._inbox.post(ConfigLoaded(fleet, self._capabilities(), accepted))  # the engine says no, with an alert
             return why
         if providers is not None:
@@ -378,7 +377,9 @@ class Coordinator(Shown):
         self._fleet = fleet
         self.config_problem = None
         self._configure()
-        self._inbox.post(ConfigLoaded(fleet, self._capabilities(), accepted))
+        self._inbox.post(
+            ConfigLoaded(fleet, self._capabilities(), accepted=True)
+        )  # asked above: one answer for all parts
         log.info("config %s is in force", fleet.config_hash)
         return None
 

@@ -16,11 +16,17 @@ import msgspec
 
 from steerd.model.plan import HardState
 
-__all__ = ["PARTS", "join", "split"]
+__all__ = ["PARTS", "join", "plain", "split"]
 
 PARTS = 16
 
-_JSON = msgspec.json.Encoder(order="sorted")
+
+def plain(value: object) -> object:
+    """What the store can hold of it: mappings of the core's own as dicts, anything else in words."""
+    return dict(value) if isinstance(value, Mapping) else repr(value)
+
+
+_JSON = msgspec.json.Encoder(order="sorted", enc_hook=plain)
 
 
 def split(state: HardState) -> dict[str, bytes]:

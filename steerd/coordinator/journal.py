@@ -26,7 +26,7 @@ from steerd.coordinator.observer import CoordinatorObserver, NullObserver
 from steerd.coordinator.retention import Kept, removable
 from steerd.coordinator.storecall import StoreCall
 from steerd.model.plan import Decision, HardState
-from steerd.stores.base import Compare, Delete, Op, Put, Store, StoreError
+from steerd.stores.base import Compare, Delete, Op, Put, Store, StoreError, StoreUnavailable
 
 __all__ = ["Journal", "Loaded", "Note", "Receipt", "StaleEpochError"]
 
@@ -36,7 +36,7 @@ LOAD_WITHIN_S = 30.0
 NOTE_BYTES = 65_536
 """A history entry beyond this loses its data, and says so."""
 
-_JSON = msgspec.json.Encoder(enc_hook=repr)
+_JSON = msgspec.json.Encoder(enc_hook=hardstate.plain)
 
 
 class StaleEpochError(StoreError):
@@ -123,7 +123,7 @@ class Journal:
     async def lead(self, token: int) -> Loaded:
         """Start to write under the leader key created at revision `token`; what is there. Raises `StoreError`."""
         try:
-            loaded = await self._call("load", self._load(), LOAD_WITHIN_S)
+            loaded = await self._call("load", self._load(token), LOAD_WITHIN_S)
         except msgspec.MsgspecError as error:
             raise StoreError(
                 f"what the store holds under {self._root} cannot be read ({error}): was it written by a newer steerd? "
@@ -246,7 +246,11 @@ class Journal:
         if not (await self._store.txn((fence,), ops)).ok:
             raise StaleEpochError("another coordinator leads by now: nothing was written")
 
-    async def _load(self) -> Loaded:
+    async def _load(self, token: int) -> Loaded:
+        seat = await self._store.get(f"{self._root}leader")
+        if seat is None or seat.create_revision != token:
+            # Only a leader writes: whoever reads the key that it leads by reads all there is. Never decide on anything older.
+            raise StoreUnavailable("the store shows a state from before this coordinator led: its reads are stale")
         stored = {e.key: e.value for e in await self._pages(f"{self._root}state")}
         cut = len(self._root) + len("state")
         self._stored = {key[cut:]: value for key, value in stored.items()}

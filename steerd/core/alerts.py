@@ -36,7 +36,7 @@ ACTIONS: dict[str, str] = {
     "probe-error": "the probe could not do its job (key, config, bug); the target is not blamed: mend the check",
     "quorum-lost": "too few fresh votes: start or reconnect agents; health is held as it was and nothing is drained",
     "restore-held": "see the text: add capacity or raise max_utilization, or restore it yourself where that is asked for",
-    "activation-failed": "see the text: mend the step and drain again, or take over by hand (`steerd drain --force`)",
+    "activation-failed": "see the text: mend the step and drain again, or take over without it (`steerd drain --force`)",
     "data-behind": "let the replica catch up, or accept the loss: `steerd drain REGION --accept-data-loss`",
     "dependency-lag": "the replica falls behind: see its database; beyond the RPO no region takes over by itself",
     "fallback-used": "send the rest to the fallback service, or add capacity: see `steerd plan`",

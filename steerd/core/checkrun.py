@@ -145,13 +145,13 @@ class CheckRun:
         weight = counts * self._ambient.weight if lost else float(counts)
         if severity == 0:
             self._passed_at = max(self._passed_at, sample.at)
-            if self.rare:
-                # A check that agents take turns at comes by too rarely for `rise` passes in a row to be a fair demand of each
-                # agent: with 7 agents and 30 s it would take 10 minutes. One turn's pass is that agent's whole word, as one
-                # confirm look is (section 2); the quorum and `restore_after` guard the way back.
-                counts = max(counts, self.rise)
         else:
             self.reason, self.layer = sample.reason, sample.layer
+        if self.rare and severity <= CheckState.SATURATED:
+            # A check that agents take turns at comes by too rarely for `rise` or `fall` looks in a row to be a fair demand of
+            # each agent: with 7 agents and 30 s it would take 10 minutes. One turn's PASS or SATURATED is that agent's whole
+            # word, as one confirm look is (section 2): what is full is not asked again at once. The quorum guards both ways.
+            counts, weight = max(counts, self.rise), max(weight, float(self.fall))
         self._transport = self._transport + weight if severity == CheckState.FAIL and sample.transport else 0.0
         began = False
         for level in _LEVELS:

@@ -7,24 +7,29 @@ would change. What never may be written (an empty state) is stopped here, whoeve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from steerd.core import passive
+from steerd.core.classes import Classes, Shares, differing, share_in, spread
 from steerd.core.effects import Persist
 from steerd.core.fallback import compute_with_fallback, divert, room_in
-from steerd.core.quantize import desired_for, scoped
-from steerd.core.realise import check_realised, endpoint_shares
-from steerd.core.shares import Inputs, Mover, Result, Slot, compute
+from steerd.core.inputs import demand_of, inputs_for
+from steerd.core.load import load_of, most_loaded
+from steerd.core.realise import check_realised
+from steerd.core.shares import Inputs, Result, compute
+from steerd.core.split import Splitter
 from steerd.core.steer import RouteState
 from steerd.core.world import World
 from steerd.model.health import Health
 from steerd.model.plan import Cause, Decision, Drain, Veto
 from steerd.model.route import Desired, Fence, Member, Route
 
-__all__ = ["Planned", "decide", "plan_service", "published", "reason_of", "reissue", "room_for", "utilization"]
+__all__ = ["Planned", "decide", "plan_service", "published", "reissue", "room_for"]
 
 _TINY = 1e-9
+_ROUNDS = 4
+_SETTLED = 1e-4
+"""A share this near to the last round's is the same: weights have 255 steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,133 +41,139 @@ class Planned:
     routes: Mapping[str, Desired]
     wanted: Mapping[str, Desired]
     vetoes: tuple[Veto, ...]
+    apart: Mapping[str, Result]
+    """Route -> its own plan, where it is another than the service's."""
 
-
-def inputs_for(world: World, service: str, drains: Iterable[Drain], route: Route | None = None) -> Inputs:
-    """What the share arithmetic needs, for the service or for a route with its own `prefer` or `only`."""
-    spec = world.service(service)
-    only = route.only if route is not None else ()
-    factors = world.services[service].factors
-    slots = tuple(
-        Slot(e.name, e.zone, world.domains.region_of_zone(e.zone), e.capacity, factors.get(e.name, (1.0, 0.0))[0])
-        for e in spec.endpoints
-        if not only or world.domains.region_of_zone(e.zone) in only
-    )
-    names = {s.name for s in slots}
-    movers = tuple(
-        Mover(d.key, d.cause, frozenset(world.domains.members(service, d.name) & names), d.fraction, d.force)
-        for d in drains
-        if d.fraction > 0
-    )
-    prefer = passive.preference(world, service)
-    if route is not None and route.prefer is not None and spec.routing.mode == "active-active":
-        prefer = route.prefer
-    return Inputs(
-        slots=slots,
-        movers=movers,
-        prefer=prefer,
-        demand=demand_of(world, service),
-        max_utilization=world.fleet.guards.max_utilization,
-        shortfall=spec.shortfall,
-        pins={e: s for e, s in pinned(world, service).items() if e in names},
-        closed=passive.closed(world, service, drains, world.now) & names,
-    )
-
-
-def demand_of(world: World, service: str) -> float | None:
-    """The demand last observed, else the configured number, with what it takes over as somebody's fallback."""
-    state = world.services[service]
-    configured = world.service(service).demand
-    own = state.demand if state.demand is not None else configured.value if configured is not None else None
-    return own + sum(state.spill.values()) if own is not None else None
-
-
-def pinned(world: World, service: str) -> dict[str, float]:
-    """Endpoint -> pinned share; a pinned domain's share is split by capacity."""
-    found: dict[str, float] = {}
-    capacity = {e.name: e.capacity for e in world.service(service).endpoints}
-    for name in sorted(world.pins):
-        pin = world.pins[name]
-        members = sorted(world.domains.members(service, pin.name))
-        total = sum(capacity[e] for e in members)
-        for endpoint in members:
-            found[endpoint] = pin.share * capacity[endpoint] / total if total else 0.0
-    return found
+    @property
+    def short(self) -> bool:
+        """Something stays where it should not, for want of room."""
+        return any(r.kept for r in (self.result, *self.apart.values()))
 
 
 def plan_service(world: World, service: str, drains: Iterable[Drain], now: float) -> Planned:
     """The plan for these drains. Nothing is changed; used for decisions, previews and `steerd plan` alike."""
     drains = tuple(drains)
+    classes = world.classes(service)
     fallback = world.service(service).fallback
     room = room_in(world, service, fallback, demand_of(world, fallback)) if fallback in world.services else None
-    result = compute_with_fallback(inputs_for(world, service, drains), room)
+    inputs = inputs_for(world, service, drains)
+    plain = result = _by_endpoint(compute_with_fallback(inputs, room), classes)
+    apart: dict[str, Result] = {}
     routes: dict[str, Desired] = {}
     wanted: dict[str, Desired] = {}
     vetoes: list[Veto] = []
+    wide = next((r.key for r in world.service(service).routes if r.scope is None), None)
     for configured in world.service(service).routes:
         state = world.steer.routes[configured.key]
         route = state.route
         if state.desired is None and state.observed is None:
             continue  # never read: what it serves is not known, so nothing is written to it
-        own = result
-        if route.prefer is not None or route.only:
-            own = compute(inputs_for(world, service, drains, route))
-        desired = _for_route(state, own)
-        if desired is None:
+        split = world.splitter(state)
+        base, own, mine = _plan_of(world, state, drains, plain, inputs, room)
+        if own is not plain and route.key == wide and base is plain:
+            result = own
+        elif own is not plain:
+            apart[route.key] = own
+        unedited = _for_route(state, split, base)
+        desired = _for_route(state, split, own) if own is not base else unedited
+        if desired is None or unedited is None:
             continue
         if desired.empty:
             text = f"{route.key} would be left with nothing in service: it stays as it is"
             vetoes.append(Veto(service, route.key, "residency" if route.only else "never-empty", text, now))
             continue
-        inputs = inputs_for(world, service, drains, route if own is not result else None)
-        veto = check_realised(route, state.caps, state.desired, desired, own, inputs, drains, world.fleet.guards, now)
+        edited = _with_edits(state, desired)
+        veto = check_realised(split, state.desired, edited, own, mine, drains, world.fleet.guards, now)
         if veto is not None:
             vetoes.append(veto)
             continue
-        wanted[route.key] = desired
-        routes[route.key] = _with_edits(state, desired)
-    return Planned(result, routes, wanted, tuple(vetoes))
+        ours = {m.target: m for m in unedited.members if m.target in state.held} if state.held else {}
+        wanted[route.key] = _replaced(edited, ours)
+        routes[route.key] = edited
+    return Planned(result, routes, wanted, tuple(vetoes), apart)
 
 
-def _for_route(state: RouteState, result: Result) -> Desired | None:
+def _plan_of(
+    world: World, state: RouteState, drains: Iterable[Drain], plain: Result, inputs: Inputs, room: float | None
+) -> tuple[Result, Result, Inputs]:
+    """A route's plan as if nobody had edited it, its plan around the edits, and what the latter was made of: the service's own
+    (`plain`, of `inputs`) where the route has no `prefer` or `only` and nothing was edited."""
+    route, split = state.route, world.splitter(state)
+    service, base = route.service, plain
+    special = route if route.prefer is not None or route.only else None
+    part = _part(world, route, plain)
+    if special is not None:
+        inputs = inputs_for(world, service, drains, special, part=part)
+        base = _by_endpoint(compute(inputs), split.classes)
+    if not state.held:
+        return base, base, inputs
+    apart = inputs_for(world, service, drains, special, apart=_edited(state), part=part)
+    return base, *_around(state, split, apart, None if special is not None else room)
+
+
+def _part(world: World, route: Route, plain: Result) -> float:
+    """The part of the service's demand that a restricted route carries: what its regions have of the plan, else of the capacity."""
+    if not route.only:
+        return 1.0
+    domains = world.domains
+    planned = sum(share_in(plain.normal, domains.members(route.service, r), region=r) for r in route.only)
+    if planned > _TINY:
+        return min(1.0, planned)
+    total = sum(domains.capacity(route.service, z) for z in domains.zones[route.service])
+    return sum(domains.capacity(route.service, r) for r in route.only) / total if total > 0 else 1.0
+
+
+def _edited(state: RouteState) -> list[str]:
+    """Endpoints of the targets that somebody else set."""
+    return [e for t in state.route.targets if t.key in state.held for e in t.endpoints]
+
+
+def _around(state: RouteState, split: Splitter, inputs: Inputs, room: float | None) -> tuple[Result, Inputs]:
+    """The plan of a route around somebody's edits: what they give is fixed, as by pins, the rest is shared out under the limits.
+
+    An edit is a weight, and what share it gives depends on the others' weights: that settles in a round or two.
+    """
+    names = [e for e in _edited(state) if any(s.name == e for s in inputs.slots)]
+    fixed: dict[str, float] = {}
+    for _ in range(_ROUNDS):
+        mine = replace(inputs, pins={**inputs.pins, **fixed})
+        result = _by_endpoint(compute_with_fallback(mine, room), split.classes)
+        desired = _for_route(state, split, result)
+        if desired is None or desired.empty:
+            break
+        real, carried = split.realised(_with_edits(state, desired), result), split.carried(result.shares)
+        given = {e: real.get(e, 0.0) * carried for e in names}
+        if all(abs(given[e] - fixed.get(e, -1.0)) < _SETTLED for e in names):
+            break
+        fixed = given
+    return result, mine
+
+
+def _by_endpoint(result: Result, classes: Classes) -> Result:
+    """Shares of kinds as shares of endpoints."""
+    return replace(result, shares=spread(classes, result.shares), normal=spread(classes, result.normal))
+
+
+def _for_route(state: RouteState, split: Splitter, result: Result) -> Desired | None:
     """None: the route's scope carries nothing, so its split does not matter and stays as it is."""
-    route = state.route
-    members = frozenset(e for t in route.targets for e in t.endpoints)
-    shares = scoped(result.shares, members)
-    normal = scoped(result.normal, members)
-    if shares is None or normal is None:
-        return None
-    return desired_for(route, shares, normal, state.caps, state.desired.weights if state.desired else state.served)
+    assert isinstance(result.shares, Shares)
+    assert isinstance(result.normal, Shares)
+    return split.desired(result.shares, result.normal, state.desired or state.served)
 
 
 def _with_edits(state: RouteState, desired: Desired) -> Desired:
     """Somebody's edits are kept, like pins: the plan is written around them."""
     if not state.held:
         return desired
-    kept = {m.target: m for m in desired.members}
-    for target, weight in state.held.items():
-        if target in kept:
-            values = state.observed.values.get(target, ()) if state.observed is not None else ()
-            kept[target] = Member(target, weight, values if weight > 0 else ())
-    held = Desired(tuple(kept[k] for k in sorted(kept)))
+    served = state.observed.values if state.observed is not None else {}
+    kept = {t: Member(t, w, served.get(t, ()) if w > 0 else ()) for t, w in state.held.items()}
+    held = _replaced(desired, kept)
     return desired if held.empty else held
 
 
-def reason_of(world: World, service: str) -> object:
-    """Fingerprint of all that may change the plan. Equal fingerprints: nothing is recomputed, nothing is reshuffled."""
-    drains = world.drains.of_service(service, world.domains)
-    state = world.services[service]
-    kept = bool(state.plan_vetoes or (state.result is not None and (state.result.kept or state.result.diverted)))
-    return (
-        tuple(sorted((d.key, d.cause.value, round(d.fraction, 6)) for d in drains)),
-        tuple(sorted((p.name, p.share) for p in world.pins.values() if world.domains.members(service, p.name))),
-        tuple(sorted((e, f) for e, (f, _) in state.factors.items())),
-        state.generation,
-        demand_of(world, service) if kept else None,
-        passive.closed(world, service, drains, world.now) if kept else None,
-        passive.active_region(world, service),
-        tuple(sorted((s, round(v, 3)) for s, v in state.spill.items())),
-    )
+def _replaced(desired: Desired, members: Mapping[str, Member]) -> Desired:
+    """The state with these members in the place of its own; the same object where there are none."""
+    return Desired(tuple(members.get(m.target, m) for m in desired.members)) if members else desired
 
 
 def decide(world: World, service: str, why: str, now: float) -> Decision | None:
@@ -170,9 +181,9 @@ def decide(world: World, service: str, why: str, now: float) -> Decision | None:
     state = world.services[service]
     drains = world.drains.of_service(service, world.domains)
     planned = plan_service(world, service, drains, now)
-    before, before_kept = dict(state.shares), dict(state.result.kept) if state.result else {}
+    before, before_kept = state.shares, dict(state.result.kept) if state.result else {}
     state.result = planned.result
-    state.plan_vetoes = planned.vetoes
+    state.plan_vetoes, state.short = planned.vetoes, planned.short
     state.vetoes.extend(planned.vetoes)
     divert(world, service, planned.result, demand_of(world, service), now)
     _alert_shortfall(world, service, planned, drains, now)
@@ -188,7 +199,7 @@ def decide(world: World, service: str, why: str, now: float) -> Decision | None:
         return None
     shares = published(world, service, planned.result, changed)
     world.seq += 1
-    plan = plan_hash(changed)
+    plan = plan_hash(world, changed)
     decision = Decision(
         epoch=world.epoch,
         seq=world.seq,
@@ -233,9 +244,9 @@ def reissue(world: World, key: str, why: str, now: float) -> None:
         at=now,
         service=service,
         routes=routes,
-        shares=dict(world.services[service].shares),
+        shares=world.services[service].shares,
         config_hash=world.fleet.config_hash,
-        plan=plan_hash(routes),
+        plan=plan_hash(world, routes),
         why={"text": why, "at": now},
     )
     fence = Fence(world.fleet.name, decision.epoch, decision.seq, decision.plan)
@@ -244,42 +255,29 @@ def reissue(world: World, key: str, why: str, now: float) -> None:
     world.record("decision", service, why, now, **data)
 
 
-def plan_hash(routes: Mapping[str, Desired]) -> str:
+def plan_hash(world: World, routes: Mapping[str, Desired]) -> str:
     """Binds a decision to its content: 12 hex digits of the SHA-256 of its routes."""
-    text = "\n".join(f"{k}={[(m.target, m.weight, m.values) for m in d.members]}" for k, d in sorted(routes.items()))
+    text = "\n".join(f"{k}={world.splitter(world.steer.routes[k]).text(d)}" for k, d in sorted(routes.items()))
     return sha256(text.encode()).hexdigest()[:12]
 
 
-def published(world: World, service: str, result: Result, changed: Mapping[str, Desired]) -> dict[str, float]:
+def published(world: World, service: str, result: Result, changed: Mapping[str, Desired]) -> Mapping[str, float]:
     """Endpoint -> the share that the service's widest route really publishes (quantized), split inside a target as planned."""
     routes = world.service(service).routes
     wide = next((r for r in routes if r.scope is None), None)
     if wide is None:
-        return dict(result.shares)
+        return result.shares
     state = world.steer.routes[wide.key]
     desired = changed.get(wide.key) or state.desired
     if desired is None:
-        return dict(result.shares)
-    return endpoint_shares(state.route, state.caps, desired, result)
+        return result.shares
+    return world.splitter(state).realised(desired, result)
 
 
 def moves(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[str, ...]:
     """What changed, in words: "a 33% -> 0%"."""
-    names = sorted(n for n in {*before, *after} if abs(before.get(n, 0.0) - after.get(n, 0.0)) > 5e-4)
+    names = differing(before, after, 5e-4)
     return tuple(f"{n} {before.get(n, 0.0):.1%} -> {after.get(n, 0.0):.1%}" for n in names)
-
-
-def utilization(world: World, service: str, shares: Mapping[str, float], diverted: float = 0.0) -> dict[str, float]:
-    """Endpoint -> demand x share / capacity; empty while demand is unknown. `diverted` is the part a fallback takes."""
-    demand = demand_of(world, service)
-    if demand is None:
-        return {}
-    demand *= 1.0 - diverted
-    return {
-        e.name: shares.get(e.name, 0.0) * demand / e.capacity
-        for e in world.service(service).endpoints
-        if e.capacity > 0
-    }
 
 
 def room_for(world: World, service: str, drain: Drain) -> str | None:
@@ -291,12 +289,12 @@ def room_for(world: World, service: str, drain: Drain) -> str | None:
     down = [e for e in members if world.board.states[e].health is Health.DOWN and not any(d.name == e for d in others)]
     if len(down) == len(members):
         return f"every endpoint of {drain.name} is still down"
-    load = utilization(world, service, planned.shares)
+    load = load_of(world, service, spread(world.classes(service), planned.shares), members)
     # Overload that stands elsewhere anyhow is no reason to stay out: coming back can only ease it.
     state = world.services[service]
     standing = state.result.shares if state.result is not None else state.shares
-    worst_now = max(utilization(world, service, standing).values(), default=0.0)
-    over = {e: u for e in members if (u := load.get(e, 0.0)) > max(1.0, limit, worst_now) + _TINY}
+    worst_now = most_loaded(world, service, standing)
+    over = {e: u for e, u in load.items() if u > max(1.0, limit, worst_now) + _TINY}
     if over:
         worst = max(over, key=lambda e: over[e])
         return f"{worst} would run at {over[worst]:.0%} of its capacity"
@@ -314,10 +312,19 @@ def _alert_shortfall(world: World, service: str, planned: Planned, drains: list[
         world.alerts.set("capacity-short", service, text, now)
     else:
         world.alerts.clear("capacity-short", service)
+    for route in world.service(service).routes:
+        own = planned.apart.get(route.key)
+        if own is not None and own.kept:
+            names = sorted({d.name for d in drains if d.key in own.kept})
+            text = (
+                f"{sum(own.kept.values()):.0%} of {route.key} stays on {', '.join(names)}: the rest has no room for it"
+            )
+            world.alerts.set("capacity-short", route.key, text, now)
+        else:
+            world.alerts.clear("capacity-short", route.key)
     if result.overloaded:
-        load = utilization(world, service, result.shares, result.diverted)
-        dead = {e for d in drains if d.cause is Cause.DEAD for e in world.domains.members(service, d.name)}
-        most = max((u for e, u in load.items() if e not in dead), default=0.0)
+        dead = {d.name for d in drains if d.cause is Cause.DEAD}
+        most = most_loaded(world, service, result.shares, result.diverted, without=dead)
         text = f"{service} runs at up to {most:.0%} of capacity because the rest of it is dead"
         world.alerts.set("overload-accepted", service, text, now)
     else:
@@ -326,11 +333,8 @@ def _alert_shortfall(world: World, service: str, planned: Planned, drains: list[
 
 def _clock(world: World, service: str) -> dict[str, float]:
     """When the endpoints behind the service's newest trouble were first suspected and then agreed to be down."""
-    down = [
-        s
-        for e in sorted(world.domains.members_of_service(service))
-        if (s := world.board.states[e]).down and s.down_at is not None
-    ]
+    states = (world.board.states[e] for e in sorted(world.board.down_in(service)))
+    down = [s for s in states if s.down and s.down_at is not None]
     if not down:
         return {}
     newest = max(down, key=lambda s: s.down_at or 0.0)

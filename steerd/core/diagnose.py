@@ -15,6 +15,8 @@ from steerd.core.localize import Found, ZoneCount, localize
 from steerd.core.quorum import EndpointBoard, EndpointState
 from steerd.core.timers import Timers
 from steerd.model.health import Diagnosis, DiagnosisKind, Health
+from steerd.model.sample import Layer
+from steerd.model.vote import Verdict
 
 __all__ = ["Diagnoser", "ServiceDiagnosis"]
 
@@ -46,7 +48,7 @@ class ServiceDiagnosis:
 
 
 class Diagnoser:
-    """All services' diagnoses. `update` costs one pass over the service's endpoints."""
+    """All services' diagnoses. `update` costs one pass over the service's zones and what is bad in them."""
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
@@ -109,12 +111,9 @@ def _counts(service: str, board: EndpointBoard, domains: Domains) -> tuple[list[
     """Per zone: the endpoints that are down, and those that are degraded or worse."""
     down, degraded = [], []
     for zone in domains.zones[service]:
-        members = domains.members(service, zone)
-        region = domains.region_of_zone(zone)
-        worse = sorted(e for e in members if board.states[e].health >= Health.DEGRADED)
-        bad = tuple(e for e in worse if board.states[e].health is Health.DOWN)
-        down.append(ZoneCount(zone, region, len(members), bad))
-        degraded.append(ZoneCount(zone, region, len(members), tuple(worse)))
+        roll = board.rolls.of_zone(service, zone)
+        down.append(ZoneCount(zone, roll.region, roll.size, tuple(sorted(roll.down))))
+        degraded.append(ZoneCount(zone, roll.region, roll.size, tuple(sorted(roll.worse))))
     return down, degraded
 
 
@@ -160,10 +159,19 @@ def _label(bad: Iterable[EndpointState], good: Iterable[EndpointState], abstaini
         return "monitoring"
     if _separated(bad, good) or _changed(bad, now):
         return "deploy"
-    layers = {v.layer for s in bad for v in s.voices if v.verdict.value in ("unhealthy", "degraded")}
-    if layers == {"dependency"}:
-        return "dependency"
-    return "unexplained"
+    return "dependency" if _same_dependency(bad) else "unexplained"
+
+
+def _same_dependency(bad: list[EndpointState]) -> bool:
+    """All bad endpoints suffer from nothing but dependencies, and one of these is the same for all of them."""
+    shared: set[str] | None = None
+    for state in bad:
+        voices = [v for v in state.voices if v.verdict in (Verdict.UNHEALTHY, Verdict.DEGRADED)]
+        if any(v.layer != Layer.DEPENDENCY for v in voices):
+            return False
+        checks = {v.check for v in voices if v.check is not None}
+        shared = checks if shared is None else shared & checks
+    return bool(shared)
 
 
 def _separated(bad: list[EndpointState], good: list[EndpointState]) -> bool:

@@ -33,6 +33,8 @@ class Domains:
                     building.setdefault((service.name, name), set()).add(endpoint.name)
             self.zones[service.name] = tuple(sorted(zones))
         self._members = {key: frozenset(names) for key, names in building.items()}
+        self._capacity: dict[tuple[str, str], float] = {}
+        self._all = {s.name: frozenset(e.name for e in s.endpoints) for s in fleet.services}
 
     def region_of_zone(self, zone: str) -> str:
         return self.fleet.vantage_region(zone)
@@ -51,7 +53,16 @@ class Domains:
 
     def members_of_service(self, service: str) -> frozenset[str]:
         """All endpoints of `service`."""
-        return frozenset(e.name for e in self.fleet.service_by_name[service].endpoints)
+        return self._all[service]
+
+    def capacity(self, service: str, name: str) -> float:
+        """Nominal capacity of the service's endpoints in the domain `name`."""
+        known = self._capacity.get((service, name))
+        if known is None:
+            endpoints = self.fleet.endpoint_by_name
+            known = sum(endpoints[e].capacity for e in sorted(self.members(service, name)))
+            self._capacity[service, name] = known
+        return known
 
     def services_in(self, name: str) -> tuple[str, ...]:
         """Services that have endpoints in the domain."""

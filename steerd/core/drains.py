@@ -1,7 +1,8 @@
 """The drain book: which domains are out, on their way out, or on their way back, and why.
 
 `review` looks at one service: it compares what the diagnosis wants drained with what is drained, asks the guards, and moves
-every ramp whose time has come. Operators' drains stand beside automatic ones; the one that takes more away wins in the plan.
+every automatic ramp whose time has come. Operators' drains (`steerd.core.operated`) stand beside automatic ones; the one that takes
+more away wins in the plan.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from steerd.core.effects import Effect, Record
 from steerd.core.quorum import EndpointBoard
 from steerd.core.review import Review
 from steerd.core.timers import Timers
-from steerd.core.wants import Want, wants_of, well
-from steerd.model.health import Health
+from steerd.core.wants import Want, narrowed, wants_of, well
 from steerd.model.plan import Cause, Drain, Phase, Veto
 
 __all__ = ["Drains"]
@@ -37,7 +37,10 @@ class Drains:
         self._alerts = alerts
         self._touch = touch
         self._waiting: list[Veto] = []
+        self._wider: list[str] = []
         self.book: dict[str, Drain] = {}
+        self.holds: dict[str, dict[str, Veto]] = {}
+        """What holds an operator's drain back: its key -> service -> veto."""
 
     def of_service(self, service: str, domains: Domains) -> list[Drain]:
         """Drains that touch the service, its own and operators' over all services."""
@@ -50,8 +53,12 @@ class Drains:
     def review(self, review: Review, board: EndpointBoard, domains: Domains, now: float) -> None:
         """Brings the book in line with the diagnosis of one service."""
         wants = wants_of(review.service, review.diagnoses, board, domains, self._timers, now)
-        for drain in sorted(self.of_service(review.service, domains), key=lambda d: d.key):
+        mine = sorted(self.of_service(review.service, domains), key=lambda d: d.key)
+        self._wider = [d.key for d in mine if d.kind != "endpoint"]
+        for drain in mine:
             self._advance(drain, wants, review, board, domains, now)
+        holds = (self.holds.get(d.key, {}).get(review.service) for d in self.of_service(review.service, domains))
+        review.vetoes.extend(veto for veto in holds if veto is not None)
         review.vetoes.extend(self._waiting)
         self._waiting.clear()
         for want in sorted(
@@ -70,28 +77,27 @@ class Drains:
         domains: Domains,
         now: float,
     ) -> None:
-        if drain.automatic and review.frozen is not None:
+        if not drain.automatic:
+            return  # moved already: `steerd.core.operated` asks all services of an operator's drain
+        if review.frozen is not None:
             self._stand_still(drain, review, board, domains, now)
             return  # an operator's freeze has no exception: every automatic ramp stands still
         members = domains.members(review.service, drain.name)
-        bad = self._still_bad(drain, wants, members)
-        if drain.automatic and bad and self._absorbed(drain, wants, review.service, domains):
-            return
-        if not drain.automatic:
-            self._advance_operator(drain, review, board, domains, now)
+        bad = self._still_bad(drain, wants, members, board, review.service)
+        if bad and self._absorbed(drain, wants, review.service, domains):
             return
         want = wants.get(drain.name)
         if bad:
             drain = self._worsen(drain, want, review, now)
             self._stay_out(drain, review, members, now)
             return
-        if drain.cause is Cause.NEW and any(board.states[e].health is Health.DOWN for e in members):
+        if drain.cause is Cause.NEW and board.down_in(review.service, drain.name):
             self._relapse(drain, review, now)
             return
         if review.everywhere:
             self._stand_still(drain, review, board, domains, now)
             return  # nothing automatic moves while everything looks bad, restores neither
-        is_well = well(board, members, drain)
+        is_well = well(board, review.service, drain)
         if drain.phase is Phase.DRAINING:
             drain = replace(drain, phase=Phase.HELD)  # nothing wants it out any more: no further
         drain = self._put(ramp.watch(drain, well=is_well, now=now))
@@ -105,49 +111,20 @@ class Drains:
         elif drain.phase is not Phase.RESTORING or is_well:
             self._step(drain, review, now)
 
-    def _advance_operator(
-        self, drain: Drain, review: Review, board: EndpointBoard, domains: Domains, now: float
-    ) -> None:
-        if drain.phase is not Phase.RESTORING and drain.until is not None and now >= drain.until:
-            held = replace(drain, phase=Phase.HELD)
-            if self._no_room(held, review, now):
-                return
-            self._emit(Record("restore", drain.name, f"the drain by {drain.by} expired", now, {"by": "automatic"}))
-            self._step(held, review, now)
-            return
-        if drain.until is not None and drain.phase is not Phase.RESTORING:
-            self._timers.at(drain.until, "service", review.service)
-        due = ramp.next_at(drain, review.ramp)
-        if drain.phase is Phase.HELD or due is None:
-            return
-        if now < due:
-            self._timers.at(due, "service", review.service)
-            return
-        if drain.phase is Phase.DRAINING and (self._held_back(drain, review, now) or self._suffers(drain, review, now)):
-            return
-        members = domains.members(review.service, drain.name)
-        if drain.phase is Phase.RESTORING and not well(board, members, drain):
-            self._timers.at(now + 1.0, "service", review.service)
-            return
-        self._step(drain, review, now)
-
-    def _held_back(self, drain: Drain, review: Review, now: float) -> bool:
-        """The region that takes over is not ready for (more of) it: an operator's drain waits where it is."""
-        hold = review.takeover(drain.name, drain.kind, drain)
-        if hold is None:
-            return False
-        if isinstance(hold, Veto):
-            self._waiting.append(hold)
-        self._timers.at(now + 1.0, "service", review.service)
-        return True
-
-    def _still_bad(self, drain: Drain, wants: Mapping[str, Want], members: frozenset[str]) -> bool:
-        return drain.name in wants or any(members <= w.endpoints for w in wants.values() if members)
+    def _still_bad(
+        self, drain: Drain, wants: Mapping[str, Want], members: frozenset[str], board: EndpointBoard, service: str
+    ) -> bool:
+        """Named, or inside something named that is out itself. What a guard keeps in service holds nothing well inside it."""
+        if drain.name in wants:
+            return True
+        wider = [w for w in wants.values() if members and members <= w.endpoints]
+        out = any(f"auto:{service}:{w.name}" in self.book for w in wider)
+        return out or (bool(wider) and not well(board, service, drain))
 
     def _absorbed(self, drain: Drain, wants: Mapping[str, Want], service: str, domains: Domains) -> bool:
         """A wider drain that is fully out makes a narrower one of its endpoints superfluous."""
         members = domains.members(service, drain.name)
-        for other in self.book.values():
+        for other in (self.book[key] for key in self._wider if key in self.book):
             if (
                 other.key == drain.key
                 or other.service != service
@@ -234,7 +211,7 @@ class Drains:
 
     def _stand_still(self, drain: Drain, review: Review, board: EndpointBoard, domains: Domains, now: float) -> None:
         """Nothing moves; but a domain that fails meanwhile has to be healthy for `restore_after` anew."""
-        if any(board.states[e].health is Health.DOWN for e in domains.members(review.service, drain.name)):
+        if board.down_in(review.service, drain.name):
             self._put(ramp.watch(drain, well=False, now=now))
 
     def _step(self, drain: Drain, review: Review, now: float) -> None:
@@ -280,7 +257,7 @@ class Drains:
         """The last step out is asked for again: what else was in service when the drain began may be out by now."""
         standing = review.standing()
         members = standing.domains.members(review.service, drain.name)
-        intent = guards.Intent(review.service, drain.name, drain.kind, drain.cause, members, automatic=drain.automatic)
+        intent = guards.Intent(review.service, drain.name, drain.kind, drain.cause, members)
         veto = guards.check(intent, standing, now)
         if veto is None:
             return False
@@ -301,7 +278,7 @@ class Drains:
     ) -> None:
         if not want.decided:
             return  # down is only held from before: without a quorum now it starts nothing (invariant 5)
-        if any(d.name == want.name and d.automatic and d.service == review.service for d in self.book.values()):
+        if f"auto:{review.service}:{want.name}" in self.book:
             return
         if self._covered(want, review.service, domains):
             return
@@ -313,8 +290,10 @@ class Drains:
             review.vetoes.append(veto)
             if veto.guard == "never-empty":
                 self._return_early(wants, review, board, domains, now)
+                for narrower in narrowed(review.service, want, board, domains, review.shares):
+                    self._admit(narrower, wants, review, board, domains, now)
             return
-        hold = review.takeover(want.name, want.kind, None)
+        hold = review.takeover(want.name, want.kind)
         if hold is not None:  # a text means: not yet, whoever takes over still prepares
             if isinstance(hold, Veto):
                 review.vetoes.append(hold)
@@ -333,7 +312,7 @@ class Drains:
     def _open(self, drain: Drain, want: Want, review: Review, domains: Domains, now: float) -> None:
         """A new automatic drain enters the book; narrower ones that it takes out as far go."""
         if drain.cause is Cause.GRAY:
-            review.limits.began(drain)
+            drain = review.limits.began(drain)
         review.limits.moved(0.0, drain)
         self._put(drain)
         data = {"by": "automatic", "service": review.service, "cause": want.cause.value, "fraction": drain.fraction}
@@ -342,7 +321,7 @@ class Drains:
         if drain.phase is Phase.DRAINING:
             due = ramp.next_at(drain, review.ramp)
             self._timers.at(due if due is not None else now, "service", review.service)
-        for other in list(self.book.values()):
+        for other in list(self.book.values()) if len(want.endpoints) > 1 else ():
             narrower = domains.members(review.service, other.name) < want.endpoints
             less = other.fraction <= drain.fraction
             if (
@@ -362,9 +341,11 @@ class Drains:
             return
         for drain in sorted(self.of_service(review.service, domains), key=lambda d: d.key):
             members = domains.members(review.service, drain.name)
-            if not drain.automatic or drain.phase is not Phase.HELD or self._still_bad(drain, wants, members):
+            if not drain.automatic or drain.phase is not Phase.HELD:
                 continue
-            if well(board, members, drain):
+            if self._still_bad(drain, wants, members, board, review.service):
+                continue
+            if well(board, review.service, drain):
                 text = "comes back early: it is healthy, and all that is left in service fails"
                 self._put(ramp.release(drain, review.ramp, now))
                 self._emit(Record("restore", drain.name, text, now, {"by": "automatic", "service": review.service}))
@@ -389,6 +370,7 @@ class Drains:
 
     def remove(self, key: str) -> Drain | None:
         """Takes a drain out of the book; its domain is fully in service again as far as this drain goes."""
+        self.holds.pop(key, None)
         drain = self.book.pop(key, None)
         if drain is not None:
             self._alerts.clear("restore-held", drain.name)

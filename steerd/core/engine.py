@@ -11,24 +11,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from steerd.core import activate, passive, residency, standby
+from steerd.core import activate, operated, passive, residency, settle, standby
 from steerd.core import events as ev
 from steerd.core.alerts import LEADERS
 from steerd.core.datagate import note_readings
-from steerd.core.decide import decide, inputs_for, reason_of, room_for
+from steerd.core.decide import decide, room_for
 from steerd.core.effects import Answer, Effect, Persist
+from steerd.core.expiry import expire
 from steerd.core.explain import explain
 from steerd.core.factors import review_factors
 from steerd.core.fleetchange import load_config
 from steerd.core.guards import out_zones
+from steerd.core.inputs import inputs_for
 from steerd.core.limits import Limits
-from steerd.core.operate import operate, standing_for
+from steerd.core.operate import operate
 from steerd.core.progress import review_demand
+from steerd.core.reason import because, reason_of
+from steerd.core.removal import refusal, still_crowded
 from steerd.core.review import Review
 from steerd.core.routes import applied, followed, observed, reconcile, route_alarm, start_routes, verified
+from steerd.core.standing import standing_for
+from steerd.core.tell import tell_quorum, tell_vetoes
 from steerd.core.vantage import review_agents
 from steerd.core.view import preview, status
 from steerd.core.world import World
+from steerd.model.fleet import Fleet
 from steerd.model.health import DiagnosisKind, Health
 from steerd.model.plan import HardState
 from steerd.model.route import Route
@@ -38,7 +45,6 @@ __all__ = ["Engine"]
 
 _REVIEW_AGENTS_EVERY_S = 2.0
 _LONGEST_SLEEP_S = 1.0
-_QUORUM_LOST_AFTER_S = 5.0
 _ROUNDS = 8
 """A review may touch another service; that settles in a few rounds. More means a rule that fights itself."""
 
@@ -71,10 +77,13 @@ class Engine:
         world.out, world.now = [], now
         self._handlers[type(event)](event, now)
         self._alarms(now)
+        moved: set[str] = set()
         for _ in range(_ROUNDS):
             if not world.dirty:
                 break
             services, world.dirty = list(world.dirty), {}
+            if world.leading:
+                operated.advance(world, services, moved, now)
             for service in services:
                 if service in world.services:
                     self._review(service, now)
@@ -85,8 +94,8 @@ class Engine:
 
     def hears_quorum(self) -> bool:
         """Whether fresh votes make a quorum for any endpoint at all; a fleet without endpoints needs none."""
-        states = self.world.board.states
-        return not states or any(state.decided for state in states.values())
+        board = self.world.board
+        return not board.states or board.rolls.anyone_decided()
 
     def wake_at(self, now: float) -> float:
         """When the next `Tick` is needed: at most a second from `now`."""
@@ -104,6 +113,10 @@ class Engine:
     def preview(self, now: float) -> dict[str, Any]:
         """What would be written now, route by route, and what guards stop."""
         return preview(self.world, now)
+
+    def refusal(self, fleet: Fleet) -> str | None:
+        """Why a new config may not replace the one in force unless an operator accepts it, or None."""
+        return refusal(self.world, fleet)
 
     def incarnation_of(self, agent: str) -> int:
         """The highest incarnation seen of an agent; -1 for none."""
@@ -141,7 +154,10 @@ class Engine:
     def _probe_errors(self, ballot: Ballot, now: float) -> None:
         """A probe that cannot do its job is alerted per agent and check, never counted against the target."""
         alerts = self.world.alerts
+        known = {endpoint for kind, of in alerts.active if kind == "probe-error" for endpoint in [of.partition("/")[2]]}
         for vote in ballot.votes:
+            if not vote.errors and vote.endpoint not in known:
+                continue
             of = f"{ballot.agent}/{vote.endpoint}"
             if vote.errors:
                 text = f"agent {ballot.agent} cannot check {vote.endpoint}: {'; '.join(vote.errors)}"
@@ -203,7 +219,7 @@ class Engine:
             elif kind == "demand":
                 review_demand(world, now)
             elif kind == "pins":
-                self._expire_pins(now)
+                expire(world, now)
 
     def _update(self, endpoints: set[str], now: float) -> None:
         """Counts votes anew; when an agent came or went, who is registered changed too, which `update` looks up itself."""
@@ -240,32 +256,6 @@ class Engine:
                 data["suspect_at"] = state.suspect_at
             world.record("health", name, text, now, health=state.health.word, **data)
 
-    def _expire_pins(self, now: float) -> None:
-        world = self.world
-        for name in [n for n, p in world.pins.items() if p.until <= now]:
-            pin = world.pins.pop(name)
-            world.record("operator", name, f"the pin by {pin.by} expired", now, by="automatic", verb="unpin")
-            for service in world.domains.services_in(name):
-                world.touch(service)
-            world.state_changed = True
-        if world.freeze is not None and world.freeze.until is not None and world.freeze.until <= now:
-            world.record(
-                "operator",
-                world.fleet.name,
-                f"the freeze by {world.freeze.by} expired",
-                now,
-                by="automatic",
-                verb="unfreeze",
-            )
-            world.freeze = None
-            world.state_changed = True
-            for service in world.services:
-                world.touch(service)
-        for until in [p.until for p in world.pins.values()] + (
-            [world.freeze.until] if world.freeze and world.freeze.until else []
-        ):
-            world.timers.at(until, "pins", "")
-
     def _review(self, service: str, now: float) -> None:
         """Diagnosis, and for the leader drains, plan and routes of one service."""
         world = self.world
@@ -290,25 +280,28 @@ class Engine:
             frozen=world.freeze,
             limits=Limits(world, service, now),
             room=lambda drain: passive.may_return(world, service, drain, now) or room_for(world, service, drain),
-            takeover=lambda name, kind, drain: passive.takeover(world, service, name, kind, now, drain),
+            takeover=lambda name, kind: passive.takeover(world, service, name, kind, now),
         )
         world.drains.review(review, world.board, world.domains, now)
         state.vetoes = review.vetoes
-        passive.after_review(world, service, review.vetoes, now)
+        settle.after_review(world, service, review.vetoes, now)
         residency.tell(world, service, now)
         standby.compare(world, service, now)
+        still_crowded(world, service, now)
         drains = world.drains.of_service(service, world.domains)
         if state.factors or world.board.dim[service]:
-            state.vetoes += review_factors(world, service, inputs_for(world, service, drains), now)
+            state.vetoes += review_factors(
+                world, service, inputs_for(world, service, drains, apart=world.board.dim[service]), now
+            )
         elif ("capacity-short", f"{service}/weights") in world.alerts.active:
             world.alerts.clear("capacity-short", f"{service}/weights")
         reason = reason_of(world, service)
         if reason != state.reason:
-            decide(world, service, _because(world, service), now)
+            decide(world, service, because(world, service, state.reason, reason), now)
             state.reason = reason_of(world, service)
         else:
             state.vetoes += state.plan_vetoes
-        self._tell_vetoes(service, now)
+        tell_vetoes(world, service, now)
 
     def _diagnose(self, service: str, now: float) -> None:
         world = self.world
@@ -340,56 +333,7 @@ class Engine:
             )
         else:
             world.alerts.clear("global", service)
-        self._tell_quorum(service, now)
-
-    def _tell_quorum(self, service: str, now: float) -> None:
-        """`quorum-lost` when no endpoint of the service has had one for a while (agents all connect one after another)."""
-        world, state = self.world, self.world.services[service]
-        members = world.domains.members_of_service(service)
-        lost = all(not world.board.states[e].decided for e in members) and bool(members)
-        if not lost:
-            state.undecided_since = None
-            world.alerts.clear("quorum-lost", service)
-            return
-        if state.undecided_since is None:
-            state.undecided_since = now
-        due = state.undecided_since + _QUORUM_LOST_AFTER_S
-        if now < due:
-            world.timers.at(due, "service", service)
-            return
-        why = world.board.states[min(members)].undecided_why
-        world.alerts.set("quorum-lost", service, f"no endpoint of {service} has a quorum: {why}", now)
-
-    def _tell_vetoes(self, service: str, now: float) -> None:
-        """A veto is recorded when it first stands, not at every review."""
-        state = self.world.services[service]
-        standing = frozenset((v.name, v.guard) for v in state.vetoes)
-        for veto in state.vetoes:
-            if (veto.name, veto.guard) not in state.seen_vetoes:
-                text = f"{veto.guard}: {veto.text}"
-                self.world.record("veto", veto.name, text, now, service=service, guard=veto.guard)
-        texts = {v.name: f"{v.name} should leave {service}, but {v.guard} keeps it: {v.text}" for v in state.vetoes}
-        for name in sorted({n for n, _ in state.seen_vetoes} - texts.keys()):
-            self.world.alerts.clear("vetoed", f"{service}/{name}")
-        for name in sorted(texts):
-            self.world.alerts.set("vetoed", f"{service}/{name}", texts[name], now)
-        state.seen_vetoes = standing
-
-
-def _because(world: World, service: str) -> str:
-    """One line for a decision: the drains that move now."""
-    drains = sorted(world.drains.of_service(service, world.domains), key=lambda d: (-d.step_at, d.key))
-    weighed = sorted(world.services[service].factors.items())
-    if weighed and (not drains or max(since for _, (_, since) in weighed) > drains[0].step_at):
-        return ", ".join(f"{e} weighs {f:.0%}" for e, (f, _) in weighed[:5])
-    if not drains:
-        return "everything is back in service"
-    newest = drains[0].step_at
-    return "; ".join(
-        f"{d.phase.value} {d.name} {d.fraction:.0%} out ({d.cause.value}, {d.by}): {d.reason}"
-        for d in drains
-        if d.step_at == newest
-    )
+        tell_quorum(world, service, now)
 
 
 def _persist_before_answers(effects: list[Effect]) -> tuple[Effect, ...]:

@@ -163,6 +163,15 @@ def _agent(world: World, name: str, now: float) -> dict[str, Any]:
     )
     if state.config_hash != world.fleet.config_hash:
         answer["text"].append(f"it runs config {state.config_hash}, this coordinator {world.fleet.config_hash}")
+        answer["would_change"].append("give it and this coordinator the same file")
+    if not state.fresh:
+        answer["would_change"].append(
+            "start or reconnect it: its vantage zone has a voice again with its next full ballot"
+        )
+    elif state.abstaining is not None:
+        answer["would_change"].append(
+            "mend what it doubts itself for, on its host: it votes again a few clean seconds later"
+        )
     return answer
 
 
@@ -211,6 +220,8 @@ def _moves(world: World, answer: dict[str, Any], service: str, name: str, now: f
             answer["text"].append(f"guard {veto.guard} stops a drain of {veto.name}: {veto.text}")
     if world.freeze is not None:
         answer["text"].append(f"frozen by {world.freeze.by}: {world.freeze.reason}")
+        if (thaw := "`steerd unfreeze` lets automation move again") not in answer["would_change"]:
+            answer["would_change"].append(thaw)
     last = world.services[service].last
     if last is not None:
         text = f"decision {last.id}: {'; '.join(last.moves) or last.why.get('text', '')}"

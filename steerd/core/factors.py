@@ -109,6 +109,8 @@ def _offers(world: World, service: str, state: ServiceState, inputs: Inputs, now
 def _weigh(world: World, service: str, state: ServiceState, inputs: Inputs, offer: Offer, now: float) -> Veto | None:
     capacity = {s.name: s.capacity for s in inputs.slots}
     total = sum(capacity.values())
+    if total <= 0:
+        return None  # nothing can take what they would give up
     for factor in _TRIES[offer.health]:
         changes = {n: factor for n in offer.endpoints if factor < state.factors.get(n, (1.0, 0.0))[0] - _TINY}
         if not changes:

@@ -16,7 +16,7 @@ from steerd.core.world import World
 from steerd.model.health import Health
 from steerd.model.plan import Cause
 
-__all__ = ["compute_with_fallback", "divert", "room_in"]
+__all__ = ["compute_with_fallback", "divert", "end_spills", "room_in"]
 
 _TINY = 1e-9
 _ROUNDS = 8
@@ -71,6 +71,16 @@ def room_in(world: World, service: str, fallback: str, demand: float | None) -> 
     )
     own = demand - state.spill.get(service, 0.0)
     return max(0.0, world.fleet.guards.max_utilization * capacity - own)
+
+
+def end_spills(world: World) -> None:
+    """A new config: demand of services that do not name this one as their fallback any longer is not its own."""
+    for name, state in world.services.items():
+        state.spill = {
+            source: amount
+            for source, amount in state.spill.items()
+            if source in world.services and world.service(source).fallback == name
+        }
 
 
 def divert(world: World, service: str, result: Result, demand: float | None, now: float) -> None:

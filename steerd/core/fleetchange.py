@@ -1,7 +1,7 @@
 """Fleet changes: what a new config means for what already stands (decisions.md, section 12).
 
-New endpoints start at 0 and ramp in once healthy; removed ones leave in one step; a reload that removes over half of a service's
-capacity is refused unless the operator accepted it.
+New endpoints start at 0 and ramp in once healthy; removed ones leave in one step, where `steerd.core.removal` has nothing
+against it.
 """
 
 from __future__ import annotations
@@ -11,31 +11,24 @@ from dataclasses import replace
 
 from steerd.core.domains import Domains
 from steerd.core.events import ConfigLoaded
+from steerd.core.fallback import end_spills
 from steerd.core.keep import configure_rules
+from steerd.core.removal import crowded, refusal
 from steerd.core.steer import RouteState
 from steerd.core.world import ServiceState, World
-from steerd.model.fleet import Fleet
 from steerd.model.plan import Cause, Drain, Phase
 from steerd.model.route import Capabilities, Route, Target
 
-__all__ = ["load_config", "new_endpoint_drain", "refusal", "with_retired"]
+__all__ = ["load_config", "new_endpoint_drain", "with_retired"]
 
-_MOST_REMOVED = 0.5
 _ABOUT_ROUTES = frozenset({"drift", "foreign-fence", "residency-blocked", "route-unreadable", "write-failed"})
-_ABOUT_SERVICES = frozenset({"capacity-short", "global", "overload-accepted", "quorum-lost"})
-
-
-def refusal(old: Fleet, new: Fleet) -> str | None:
-    """Why `new` may not replace `old` without `steerd config accept`, or None."""
-    for service in old.services:
-        after = new.service_by_name.get(service.name)
-        kept = {e.name for e in after.endpoints} if after is not None else set()
-        total = sum(e.capacity for e in service.endpoints)
-        removed = sum(e.capacity for e in service.endpoints if e.name not in kept)
-        if total > 0 and removed > _MOST_REMOVED * total + 1e-9:
-            part = f"{removed / total:.0%} of the capacity of {service.name}"
-            return f"the new config removes {part}: accept it with `steerd config accept`"
-    return None
+_ABOUT_SERVICES = frozenset(
+    {
+        "activation-failed", "capacity-short", "data-behind", "demand-unknown", "fallback-used", "global", "overload-accepted",
+        "quorum-lost", "standby-drift", "vetoed",
+    }
+)  # fmt: skip
+"""Their `of` begins with the service's name, or is one of its routes."""
 
 
 def load_config(world: World, event: ConfigLoaded, now: float) -> set[str]:
@@ -44,11 +37,12 @@ def load_config(world: World, event: ConfigLoaded, now: float) -> set[str]:
     Returns the endpoints whose health the new rules changed.
     """
     first = not world.services and not world.fleet.services
-    if not first and not event.accepted and (why := refusal(world.fleet, event.fleet)) is not None:
+    if not first and not event.accepted and (why := refusal(world, event.fleet)) is not None:
         world.alerts.set("config-refused", world.fleet.name, why, now, "steerd config accept, or mend the file")
         world.record("config", world.fleet.name, why, now, refused=True)
         return set()
     world.alerts.clear("config-refused", event.fleet.name)
+    short = crowded(world, event.fleet)
     known = {
         s: {e.name for e in world.service(s).endpoints} for s in world.services if s in world.fleet.service_by_name
     }
@@ -58,10 +52,12 @@ def load_config(world: World, event: ConfigLoaded, now: float) -> set[str]:
             world.services.setdefault(service.name, ServiceState()).generation += 1
     world.fleet, world.capabilities = event.fleet, event.capabilities
     world.domains = Domains(event.fleet)
+    world.forget_classes()
     world.votes.configure(event.fleet)
     world.board.configure(event.fleet)
     world.confirmer.configure(event.fleet)
     _services(world)
+    end_spills(world)
     configure_rules(world, now)
     _routes(world)
     for name, before in known.items():
@@ -74,6 +70,8 @@ def load_config(world: World, event: ConfigLoaded, now: float) -> set[str]:
     for drain in [d for d in world.drains.book.values() if not world.domains.touches(d)]:
         world.drains.remove(drain.key)
     _end_alerts(world)
+    for name, text in sorted(short.items()) if world.leading else ():
+        world.alerts.set("capacity-short", f"{name}/removed", text, now)
     changed: set[str] = set()
     for name in sorted(world.board.states):
         changed |= world.board.update(name, now)
@@ -105,13 +103,12 @@ def _end_alerts(world: World) -> None:
     for kind, of in list(world.alerts.active):
         if kind in _ABOUT_ROUTES:
             stays = of in world.steer.routes
-        elif kind == "vetoed":
-            stays = of.split("/", 1)[0] in world.services
         elif kind == "probe-error":
             agent, _, endpoint = of.partition("/")
             stays = agent in world.fleet.agent_by_name and endpoint in world.fleet.endpoint_by_name
         else:
-            stays = kind not in _ABOUT_SERVICES or of in world.services
+            about = of in world.steer.routes or of.split("/", 1)[0] in world.services
+            stays = kind not in _ABOUT_SERVICES or about
         if not stays:
             world.alerts.clear(kind, of)
 

@@ -11,10 +11,12 @@ are asked; the first veto is the one shown.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from steerd.core.domains import Domain, Domains
+from steerd.core.rotation import in_rotation
 from steerd.model.plan import Cause, Drain, Freeze, Phase, Pin, Veto
 from steerd.model.rules import Guards
 
@@ -68,25 +70,37 @@ def check(intent: Intent, standing: Standing, now: float) -> Veto | None:
     return None
 
 
-def _rotation(standing: Standing, service: str) -> set[str]:
-    """Endpoints that carry traffic and go on doing so: a drain that is fully out counts as soon as it is in the book, also
-    when its shares are not published yet."""
-    out: set[str] = set()
-    for drain in standing.drains:
-        if drain.service in (None, service) and drain.phase is Phase.HELD and drain.fraction >= 1.0:
-            out |= standing.domains.members(service, drain.name)
-    return {e for e, s in standing.shares.items() if s > _TINY and e not in out}
+def _held(standing: Standing, service: str) -> set[str]:
+    """Domains that are fully out: they count as soon as the drain is in the book, also when its shares are not published yet."""
+    return {
+        d.name for d in standing.drains if d.service in (None, service) and d.phase is Phase.HELD and d.fraction >= 1.0
+    }
 
 
-def _leaving(intent: Intent, standing: Standing) -> set[str]:
-    """What the move takes out of service. Empty when all of it is out already: such a drain is on paper only, and keeps a
+def _rotation(
+    standing: Standing, service: str, without: Intent | None = None, regions: tuple[str, ...] | None = None
+) -> int:
+    """Endpoints that carry traffic and go on doing so, without those of an intended drain."""
+    held = _held(standing, service)
+    names = held | {without.name} if without is not None else held
+    return in_rotation(standing.domains, service, standing.shares, names, regions)
+
+
+def _standby(intent: Intent | None, standing: Standing, regions: tuple[str, ...] | None = None) -> int:
+    """Endpoints that stand ready, without those of an intended drain."""
+    names = standing.standby - intent.endpoints if intent is not None else standing.standby
+    return sum(regions is None or standing.domains.region_of(e) in regions for e in names)
+
+
+def _leaving(intent: Intent, standing: Standing) -> bool:
+    """The move takes something out of service. Not when all of it is out already: such a drain is on paper only, and keeps a
     failed endpoint out while a wider drain around it ends."""
-    return {e for e in intent.endpoints if standing.shares.get(e, 0.0) > _TINY}
+    return any(standing.shares.get(e, 0.0) > _TINY for e in intent.endpoints)
 
 
 def _never_empty(intent: Intent, standing: Standing, now: float) -> Veto | None:
-    staying = _rotation(standing, intent.service) | standing.standby
-    if _leaving(intent, standing) and not staying - intent.endpoints:
+    staying = _rotation(standing, intent.service, intent) + _standby(intent, standing)
+    if not staying and _leaving(intent, standing):
         text = f"draining {intent.name} would leave {intent.service} with nothing in service"
         return Veto(intent.service, intent.name, "never-empty", text, now)
     return None
@@ -94,9 +108,9 @@ def _never_empty(intent: Intent, standing: Standing, now: float) -> Veto | None:
 
 def _residency(intent: Intent, standing: Standing, now: float) -> Veto | None:
     for route, regions in sorted(standing.only.items()):
-        carrying = _rotation(standing, intent.service) | standing.standby
-        inside = {e for e in carrying if standing.domains.region_of(e) in regions}
-        if inside and not inside - intent.endpoints:
+        inside = _rotation(standing, intent.service, None, regions) + _standby(None, standing, regions)
+        left = _rotation(standing, intent.service, intent, regions) + _standby(intent, standing, regions)
+        if inside and not left:
             text = f"{route} may only be served from {', '.join(regions)}, where {intent.name} is all that is left"
             return Veto(intent.service, intent.name, "residency", text, now)
     return None
@@ -110,13 +124,22 @@ def _freeze(intent: Intent, standing: Standing, now: float) -> Veto | None:
 
 
 def _pin(intent: Intent, standing: Standing, now: float) -> Veto | None:
-    pinned: set[str] = set()
-    for pin in standing.pins:
-        pinned |= standing.domains.members(intent.service, pin.name)
-    if intent.endpoints and intent.endpoints <= pinned:
-        by = ", ".join(sorted({p.by for p in standing.pins}))
-        return Veto(intent.service, intent.name, "pin", f"{intent.name} is pinned by {by}", now)
-    return None
+    mine = {p.name: standing.domains.members(intent.service, p.name) & intent.endpoints for p in standing.pins}
+    if not intent.endpoints or intent.endpoints != frozenset().union(*mine.values()):
+        return None
+    words = [
+        f"{p.name} is pinned to {p.share:.1%} by {p.by} ({p.reason}), {_left(p.until - now)}"
+        for p in sorted(standing.pins, key=lambda p: p.name)
+        if mine[p.name]
+    ]
+    return Veto(intent.service, intent.name, "pin", "; ".join(words), now)
+
+
+def _left(seconds: float) -> str:
+    """How long a pin still holds, roughly: a text that changes every second would be a new alert every second."""
+    if seconds <= 0:
+        return "which is over and waits for `steerd unfreeze`"
+    return f"for less than {math.ceil(seconds / 3600)} h more"
 
 
 def _everywhere(intent: Intent, standing: Standing, now: float) -> Veto | None:
@@ -127,12 +150,11 @@ def _everywhere(intent: Intent, standing: Standing, now: float) -> Veto | None:
 
 
 def _floor(intent: Intent, standing: Standing, now: float) -> Veto | None:
-    rotation = _rotation(standing, intent.service)
-    leaving = rotation & intent.endpoints
+    rotation, stay = _rotation(standing, intent.service), _rotation(standing, intent.service, intent)
     members = len(standing.shares)
     needed = max(1.0, standing.rules.min_in_rotation * members)
-    left = len((rotation | standing.standby) - intent.endpoints)
-    if leaving and left < needed - _TINY:
+    left = stay + _standby(intent, standing)
+    if rotation > stay and left < needed - _TINY:
         floor = f"min_in_rotation {standing.rules.min_in_rotation:.0%}"
         text = f"{left} of {members} endpoints would stay in rotation, fewer than {floor}"
         return Veto(intent.service, intent.name, "floor", text, now)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from steerd.core.relief import Strain, strain_of
+from steerd.core.relief import worse
+from steerd.core.strain import strain_of
 from steerd.core.world import World
-from steerd.model.plan import Cause, Drain, Phase, Veto
+from steerd.model.plan import Cause, Drain, Phase, Strain, Veto
 
 __all__ = ["Limits"]
 
@@ -104,13 +105,16 @@ class Limits:
     def _part(self, drain: Drain) -> float:
         """The part of the service's capacity that this drain is about: without what another one has fully out."""
         world = self._world
-        capacity = {e.name: e.capacity for e in world.service(self._service).endpoints}
-        members = set(world.domains.members(self._service, drain.name))
-        for other in world.drains.of_service(self._service, world.domains):
+        domains = world.domains
+        total = sum(domains.capacity(self._service, z) for z in domains.zones[self._service])
+        members = domains.members(self._service, drain.name)
+        gone: set[str] = set()
+        for other in world.drains.of_service(self._service, domains):
             if other.key != drain.key and other.fraction >= 1.0 - _TINY:
-                members -= world.domains.members(self._service, other.name)
-        total = sum(capacity.values())
-        return sum(capacity[e] for e in members) / total if total > 0 else 0.0
+                gone |= members & domains.members(self._service, other.name)
+        endpoints = world.fleet.endpoint_by_name
+        left = domains.capacity(self._service, drain.name) - sum(endpoints[e].capacity for e in gone)
+        return left / total if total > 0 and len(gone) < len(members) else 0.0
 
     # -- what happened ------------------------------------------------------------------------------------------------
 
@@ -129,29 +133,23 @@ class Limits:
     def back(self, drain: Drain) -> None:
         """Automation put a domain back for good."""
         self._world.last_change[f"{self._service}/{drain.name} in"] = self._now
-        self._world.relief.end(f"{self._service} {drain.key}")
 
     # -- the receivers ------------------------------------------------------------------------------------------------
 
     def worse(self, drain: Drain) -> str | None:
         """Why the next step out must not be taken: the receivers suffer. Only gray and operators' drains ask."""
-        world = self._world
         if drain.cause not in (Cause.GRAY, Cause.OPERATOR) or drain.force or drain.now:
             return None
-        strain = self._strain(drain)
-        return world.relief.worse(f"{self._service} {drain.key}", strain, world.service(self._service).objectives)
+        before = dict(drain.before).get(self._service)
+        return worse(before, self._strain(drain), self._world.service(self._service).objectives)
 
-    def began(self, drain: Drain) -> None:
-        """A staged drain begins: this is how its receivers stood before."""
-        self._world.relief.begin(f"{self._service} {drain.key}", self._strain(drain))
+    def began(self, drain: Drain) -> Drain:
+        """A staged drain that begins now, with how its receivers in this service stand before it."""
+        mine = (self._service, self._strain(drain))
+        return replace(drain, before=(*(b for b in drain.before if b[0] != self._service), mine))
 
     def _strain(self, drain: Drain) -> Strain:
         world = self._world
-        out: set[str] = set()
-        for other in world.drains.of_service(self._service, world.domains):
-            if other.fraction > 0:
-                out |= world.domains.members(self._service, other.name)
-        out |= world.domains.members(self._service, drain.name)
-        shares = world.services[self._service].shares
-        receivers = [e for e, share in sorted(shares.items()) if share > 0 and e not in out]
-        return strain_of(receivers, world.gray, world.readings, self._now)
+        out = {drain.name}
+        out.update(d.name for d in world.drains.of_service(self._service, world.domains) if d.fraction > 0)
+        return strain_of(world, self._service, out, self._now)

@@ -1,23 +1,25 @@
 """Operate: what operators ask for (interfaces.md, CLI). Every command is answered; a veto says which guard and why.
 
 Operators pass every guard but never-empty and residency; their drains still move in steps unless they say `now`, and what does not
-fit under `max_utilization` stays where it is unless they say `force`.
+fit under `max_utilization` stays where it is unless they say `force`. The loss of data is accepted by its name only
+(`accept_data_loss`): `force` does not pass the data gate.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from steerd.core import activate, guards, passive, ramp
+from steerd.core import activate, operated, passive, ramp, settle
 from steerd.core.effects import Answer
 from steerd.core.events import OperatorCommand
-from steerd.core.limits import Limits
-from steerd.core.preview import preview_drain
+from steerd.core.expiry import released
+from steerd.core.preview import pinned_words, preview_drain
+from steerd.core.standing import standing_for
 from steerd.core.world import World
 from steerd.model.health import Health
 from steerd.model.plan import Cause, Drain, Freeze, Phase, Pin, Veto
 
-__all__ = ["operate", "standing_for"]
+__all__ = ["operate"]
 
 _HOUR_S = 3600.0
 _DRAIN_FOR_S = 4 * _HOUR_S
@@ -50,25 +52,6 @@ def _remember_unread(world: World, command: OperatorCommand) -> None:
             state.reason = ("operator", command.id)
 
 
-def standing_for(world: World, service: str) -> guards.Standing:
-    """What the guards look at, for one service, as it stands now."""
-    routes = world.service(service).routes
-    # While another route may be served from elsewhere the move goes on, and a restricted route stays as it is (residency.py).
-    only = {r.key: r.only for r in routes if r.only} if all(r.only for r in routes if r.scope is None) else {}
-    diagnosis = world.diagnoser.services.get(service)
-    return guards.Standing(
-        domains=world.domains,
-        rules=world.fleet.guards,
-        shares=world.services[service].shares,
-        drains=tuple(world.drains.book.values()),
-        pins=tuple(world.pins.values()),
-        freeze=world.freeze,
-        everywhere=diagnosis.everywhere if diagnosis is not None else False,
-        only=only,
-        standby=passive.stands_ready(world, service),
-    )
-
-
 def _drain(world: World, command: OperatorCommand, now: float) -> Answer:
     kind = world.domains.kind(command.name)
     if kind is None or not world.domains.services_in(command.name):
@@ -83,52 +66,64 @@ def _drain(world: World, command: OperatorCommand, now: float) -> Answer:
         until=now + for_s, now=command.now, force=command.force, accept_data_loss=command.accept_data_loss,
     )  # fmt: skip
     known = world.drains.book.get(drain.key)
-    if known is not None and known.phase is not Phase.RESTORING:
-        renewed = replace(
-            known,
-            until=now + for_s,
-            reason=command.reason,
-            by=command.by,
-            now=command.now,
-            force=command.force,
-            most=1.0,
-        )
-        if (
-            renewed.phase is Phase.HELD and renewed.fraction < 1.0
-        ):  # it had stopped half way: asked for again, it goes on
-            renewed = replace(renewed, phase=Phase.DRAINING)
-        if command.now and renewed.fraction < 1.0:
-            renewed = replace(renewed, fraction=1.0, phase=Phase.HELD, step_at=now)
-        world.drains.put(renewed)
-        return Answer(command.id, "ok", f"the drain of {command.name} is renewed", {"until": now + for_s})
+    renews = known is not None and known.phase is not Phase.RESTORING
+    if known is not None and renews:
+        drain = _renewed(known, drain)
     preview, veto = preview_drain(world, drain, lambda service: standing_for(world, service), now)
+    wait: str | None = None
+    if veto is None and drain.fraction < 1.0:
+        wait, veto = _takeovers(world, drain, now)
     if veto is not None:
         world.record("veto", command.name, f"{veto.guard}: {veto.text}", now, by=command.by, guard=veto.guard)
         data = {"preview": preview, "veto": {"guard": veto.guard, "text": veto.text}}
-        return Answer(command.id, "vetoed", f"{veto.guard}: {veto.text}", data)
-    wait, veto = _takeovers(world, drain, now)
-    if veto is not None:
-        world.record("veto", command.name, f"{veto.guard}: {veto.text}", now, by=command.by, guard=veto.guard)
-        hint = ": --accept-data-loss takes it over all the same" if veto.guard == "data" else ""
-        data = {"preview": preview, "veto": {"guard": veto.guard, "text": veto.text}}
-        return Answer(command.id, "vetoed", f"{veto.guard}: {veto.text}{hint}", data)
+        return Answer(command.id, "vetoed", f"{veto.guard}: {veto.text}{_hint(veto)}", data)
+    if renews:
+        return _renew(world, command, drain, preview, wait, now)
+    drain = operated.with_baselines(world, drain, now)
     if wait is not None:  # the first step is due as soon as whoever takes over is ready
-        started = replace(drain, step_at=now - world.fleet.ramp.drain_step_every_s)
+        started = replace(drain, step_at=now - operated.ramp_of(world, drain).drain_step_every_s)
         world.drains.put(started)
         world.record("drain", command.name, f"{command.reason}; waits: {wait}", now, by=command.by, cause="operator")
         data = {"preview": preview, "until": started.until, "fraction": 0.0}
         return Answer(command.id, "ok", f"{command.name} drains as soon as it can: {wait}", data)
-    started = ramp.begin(drain, world.fleet.ramp, now)
+    started = ramp.begin(drain, operated.ramp_of(world, drain), now)
     if known is not None and known.fraction > started.fraction:  # on its way back: it turns round where it is
         started = replace(started, fraction=known.fraction)
-    for service in world.domains.services_in(drain.name):
-        Limits(world, service, now).began(drain)
     world.drains.put(started)
     world.record("drain", command.name, command.reason, now, by=command.by, cause="operator")
     text = f"{command.name} is draining: {started.fraction:.0%} at once" + (
         "" if started.fraction >= 1 else ", the rest in steps"
     )
+    text += "".join(f"; {words}" for words in pinned_words(world, drain))
     return Answer(command.id, "ok", text, {"preview": preview, "until": started.until, "fraction": started.fraction})
+
+
+def _renewed(known: Drain, asked: Drain) -> Drain:
+    """A drain that stands, asked for again: with the new end, reason and flags. Where it had stopped half way, it goes on."""
+    accept = known.accept_data_loss or asked.accept_data_loss
+    again = replace(
+        known, until=asked.until, reason=asked.reason, by=asked.by, now=asked.now, force=asked.force, accept_data_loss=accept,
+        most=1.0,
+    )  # fmt: skip
+    return replace(again, phase=Phase.DRAINING) if again.phase is Phase.HELD and again.fraction < 1.0 else again
+
+
+def _renew(
+    world: World, command: OperatorCommand, drain: Drain, preview: dict[str, object], wait: str | None, now: float
+) -> Answer:
+    """Puts the renewed drain in force. `now` takes the rest at once, or as soon as whoever takes over is ready."""
+    if command.now and drain.fraction < 1.0 and wait is None:
+        drain = replace(drain, fraction=1.0, phase=Phase.HELD, step_at=now)
+    elif command.now and drain.fraction < 1.0:
+        drain = replace(drain, step_at=now - operated.ramp_of(world, drain).drain_step_every_s)
+    world.drains.put(drain)
+    text = f"the drain of {command.name} is renewed" + (f", and goes on as soon as it can: {wait}" if wait else "")
+    return Answer(command.id, "ok", text, {"preview": preview, "until": drain.until, "fraction": drain.fraction})
+
+
+def _hint(veto: Veto) -> str:
+    """What passes the guard that `--force` does not."""
+    return "; --force does not pass this: add --accept-data-loss" if veto.guard == "data" else ""
 
 
 def _takeovers(world: World, drain: Drain, now: float) -> tuple[str | None, Veto | None]:
@@ -160,11 +155,11 @@ def _restore(world: World, command: OperatorCommand, now: float) -> Answer:
         return Answer(command.id, "vetoed", text, {"veto": {"guard": "health", "text": text}})
     wait, veto = _failbacks(world, command, left, now)
     if veto is not None:
-        hint = ": --accept-data-loss brings it back all the same" if veto.guard == "data" else ""
         data = {"veto": {"guard": veto.guard, "text": veto.text}}
-        return Answer(command.id, "vetoed", f"{veto.guard}: {veto.text}{hint}", data)
+        return Answer(command.id, "vetoed", f"{veto.guard}: {veto.text}{_hint(veto)}", data)
     for drain in mine:
-        if drain.phase is Phase.RESTORING:
+        world.alerts.clear("restore-held", drain.name)
+        if drain.phase is Phase.RESTORING and (wait is not None or not command.now):
             continue
         if wait is not None:  # due at once, and held by `passive.may_return` until its steps are done
             out = replace(drain, phase=Phase.HELD, accept_data_loss=command.accept_data_loss)
@@ -173,7 +168,7 @@ def _restore(world: World, command: OperatorCommand, now: float) -> Answer:
         elif command.now:
             world.drains.remove(drain.key)
         else:
-            world.drains.put(ramp.release(replace(drain, until=None), world.fleet.ramp, now))
+            world.drains.put(ramp.release(replace(drain, until=None), operated.ramp_of(world, drain), now))
     for key in held:
         state = world.steer.routes[key]
         state.held, state.rewrite = {}, True
@@ -204,7 +199,7 @@ def _failbacks(
             return None, said
         wait = wait or said
     for service in services:
-        passive.called_back(world, service, command.name, now, at_once=command.now and wait is None)
+        settle.called_back(world, service, command.name, now, at_once=command.now and wait is None)
     return wait, None
 
 
@@ -228,6 +223,7 @@ def _pin(world: World, command: OperatorCommand, now: float) -> Answer:
     for service in services:
         if (clash := _pins_clash(world, service, command.name, command.share)) is not None:
             return _invalid(command, clash)
+    released(world, command.name)
     pin = Pin(
         name=command.name, share=command.share, by=command.by, reason=command.reason, since=now, until=now + for_s
     )
@@ -256,6 +252,7 @@ def _pins_clash(world: World, service: str, name: str, share: float) -> str | No
 def _unpin(world: World, command: OperatorCommand, now: float) -> Answer:
     if world.pins.pop(command.name, None) is None:
         return _invalid(command, f"{command.name} is not pinned")
+    released(world, command.name)
     _touch(world, world.domains.services_in(command.name))
     return Answer(command.id, "ok", f"{command.name} is no longer pinned")
 
@@ -277,6 +274,7 @@ def _unfreeze(world: World, command: OperatorCommand, now: float) -> Answer:
     if world.freeze is None:
         return _invalid(command, "nothing is frozen")
     world.freeze = None
+    world.timers.at(now, "pins", "")  # pins that expired meanwhile
     _touch(world, tuple(world.services))
     return Answer(command.id, "ok", "automation goes on")
 

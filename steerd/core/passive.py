@@ -10,17 +10,18 @@ The same questions (data, steps) are asked in active-active before a whole regio
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
-from steerd.core import activate, datagate, ramp
+from steerd.core import activate, datagate
+from steerd.core.classes import share_in
+from steerd.core.rotation import idle as idle_ones
 from steerd.core.world import World
 from steerd.model.health import Health
 from steerd.model.plan import Active, Cause, Drain, Phase, Veto
 from steerd.model.route import Route
 
 __all__ = [
-    "active_region", "admission", "after_review", "before_review", "called_back", "closed", "comes_before", "held_out",
-    "may_return", "preference", "regions_of", "stands_ready", "takeover",
+    "active_region", "admission", "before_review", "closed", "comes_before", "emptied", "held_out",
+    "in_service", "leaving", "may_return", "preference", "regions_of", "stands_ready", "takeover",
 ]  # fmt: skip
 
 _TINY = 1e-9
@@ -71,8 +72,7 @@ def preference(world: World, service: str) -> Mapping[str, float] | None:
 
 
 def share_of(world: World, service: str, region: str) -> float:
-    shares = world.services[service].shares
-    return sum(shares.get(e, 0.0) for e in world.domains.members(service, region))
+    return share_in(world.services[service].shares, world.domains.members(service, region), region=region)
 
 
 def serves(world: World, service: str, region: str) -> bool:
@@ -91,17 +91,13 @@ def in_service(world: World, service: str, region: str, drains: Iterable[Drain] 
 
 def stands_ready(world: World, service: str) -> frozenset[str]:
     """Endpoints that carry nothing now but could: not drained, not pinned, known and not down. Guards count them as left."""
-    found = set()
-    shares = world.services[service].shares
     gone: set[str] = set()
     for drain in world.drains.of_service(service, world.domains):
         gone |= world.domains.members(service, drain.name)
     for pin in world.pins.values():
         gone |= world.domains.members(service, pin.name)
-    for name in world.domains.members_of_service(service) - gone:
-        if shares.get(name, 0.0) <= _TINY and world.board.states[name].health not in (Health.DOWN, Health.UNKNOWN):
-            found.add(name)
-    return frozenset(found)
+    free = idle_ones(world.domains, service, world.services[service].shares) - gone
+    return frozenset(e for e in free if world.board.states[e].health not in (Health.DOWN, Health.UNKNOWN))
 
 
 def admission(world: World, service: str, region: str, now: float, drain: Drain | None = None) -> Veto | str | None:
@@ -129,17 +125,37 @@ def _step(world: World, found: activate.Activation) -> Mapping[str, object]:
     return steps[min(found.step, len(steps) - 1)]
 
 
+def home(world: World, name: str, kind: str) -> str:
+    """The region of a domain."""
+    if kind == "region":
+        return name
+    return world.domains.region_of_zone(name) if kind == "zone" else world.domains.region_of(name)
+
+
+def emptied(world: World, service: str, name: str, kind: str) -> tuple[str, ...]:
+    """Regions that have nothing in service once the domain `name` is out: a region itself, and any zone or endpoint that is the
+    last of one. Whoever takes over from these takes a region over."""
+    members = world.domains.members(service, name)
+    if kind == "region" or not members:
+        return (name,) if members else ()
+    region = home(world, name, kind)
+    left = set(world.domains.members(service, region))
+    for drain in world.drains.of_service(service, world.domains):
+        if drain.fraction >= 1.0 - _TINY and drain.phase is not Phase.RESTORING:
+            left -= world.domains.members(service, drain.name)
+    return (region,) if left and left <= members else ()
+
+
 def takeover(
     world: World, service: str, name: str, kind: str, now: float, drain: Drain | None = None
 ) -> Veto | str | None:
-    """May the region `name` be drained, as far as those that take over from it go? As `admission`; other domains may."""
-    if kind != "region" or not world.domains.members(service, name):
-        return None
+    """May the domain `name` be drained, as far as those go that take over regions it leaves empty? As `admission`."""
+    empty = emptied(world, service, name, kind)
     active = active_region(world, service)
-    if active is not None and name != active:
+    if not empty or (active is not None and active not in empty):
         return None
-    out = held_out(world, service)
-    candidates = [r for r in regions_of(world, service) if r != name and r not in out and in_service(world, service, r)]
+    out = {*held_out(world, service), *empty}
+    candidates = [r for r in regions_of(world, service) if r not in out and in_service(world, service, r)]
     if active is None:
         return _receivers(world, service, candidates, now, drain)
     first: Veto | None = None
@@ -164,14 +180,24 @@ def _receivers(world: World, service: str, candidates: list[str], now: float, dr
     return waiting[0] if waiting else next(iter(said.values()))
 
 
+def leaving(world: World, service: str, drains: Iterable[Drain]) -> tuple[str, ...]:
+    """Regions that these drains together take out, whole, however far they have come."""
+    gone: dict[str, set[str]] = {}
+    for drain in drains:
+        gone.setdefault(home(world, drain.name, drain.kind), set()).update(world.domains.members(service, drain.name))
+    return tuple(r for r in sorted(gone) if world.domains.members(service, r) <= gone[r])
+
+
 def closed(world: World, service: str, drains: Iterable[Drain], now: float) -> frozenset[str]:
-    """Endpoints that take nothing beyond their preference: of regions that may not take over (yet)."""
+    """Regions whose endpoints take nothing beyond their preference: they may not take over (yet)."""
     active = active_region(world, service)
-    drains = tuple(drains)
-    if active is None and not any(d.kind == "region" and d.fraction > 0 for d in drains):
+    at_work = [d for d in drains if d.fraction > 0]
+    left = (active,) if active is not None else leaving(world, service, at_work)
+    if not left:
         return frozenset()
-    accepted = any(d.accept_data_loss for d in drains)
-    forced = any(d.force for d in drains)
+    # A flag counts for the region it was given for, and for nobody else's move.
+    accepted = {home(world, d.name, d.kind) for d in at_work if d.accept_data_loss}.issuperset(left)
+    forced = {home(world, d.name, d.kind) for d in at_work if d.force}.issuperset(left)
     found: set[str] = set()
     for region in regions_of(world, service):
         if region == active:
@@ -187,23 +213,27 @@ def closed(world: World, service: str, drains: Iterable[Drain], now: float) -> f
         else:
             open_ = running or (fresh and prepared and region not in held_out(world, service))
         if not open_:
-            found |= world.domains.members(service, region)
+            found.add(region)
     return frozenset(found)
 
 
 def may_return(world: World, service: str, drain: Drain, now: float) -> str | None:
-    """Why a drained region may not begin to come back, or None. Asked for regions only, before their first step."""
-    if drain.kind != "region" or drain.phase is Phase.RESTORING:
+    """Why a drained region may not begin to come back, or None. Asked before the first step of a region, and of what is the first
+    of its region to come back."""
+    if drain.phase is Phase.RESTORING or (drain.kind != "region" and drain.cause is Cause.NEW):
         return None
     active = active_region(world, service)
     known = world.active.get(service)
-    called = known is not None and known.called == drain.name
+    region = home(world, drain.name, drain.kind)
+    if drain.kind != "region" and in_service(world, service, region):
+        return None
+    called = known is not None and known.called == region
     if world.service(service).routing.failback == "manual" and not called:
         return f"{drain.name} stays out until `steerd restore {drain.name}`: failback of {service} is manual"
-    if active is None or active == drain.name or not _before(world, service, drain.name, active):
+    if active is None or active == region or not _before(world, service, region, active):
         return None
-    world.wanted_regions.add((service, drain.name))
-    said = admission(world, service, drain.name, now, drain)
+    world.wanted_regions.add((service, region))
+    said = admission(world, service, region, now, drain)
     return said.text if isinstance(said, Veto) else said
 
 
@@ -211,23 +241,6 @@ def comes_before(world: World, service: str, region: str) -> bool:
     """True for a region that would be active if it were well: it comes before the active one in `order`."""
     active = active_region(world, service)
     return active is not None and _before(world, service, region, active)
-
-
-def called_back(world: World, service: str, region: str, now: float, *, at_once: bool = False) -> None:
-    """An operator restores `region`: where it comes before the active one, it becomes active again, by the ramp or at once."""
-    active = active_region(world, service)
-    known = world.active.get(service)
-    if active is None or known is None or not _before(world, service, region, active):
-        return
-    world.state_changed = True
-    world.touch(service)
-    if at_once:
-        _flip(world, service, known, region, now)
-        return
-    world.active[service] = replace(known, called=region)
-    found = world.activations.get((service, region))
-    if found is not None and found.status == "failed":
-        activate.forget(world, service, region, now)  # asked for again: its steps run anew
 
 
 def _before(world: World, service: str, region: str, other: str) -> bool:
@@ -268,75 +281,3 @@ def before_review(world: World, service: str, now: float) -> None:
     """Each review asks anew which regions are wanted; the active one is known from here on."""
     world.wanted_regions = {k for k in world.wanted_regions if k[0] != service}
     _begin(world, service, world.services[service].shares, now)
-
-
-def after_review(world: World, service: str, vetoes: Iterable[Veto], now: float) -> None:
-    """Moves the active mark where it belongs, ends steps nobody waits for, and tells what holds a takeover back."""
-    if passive(world, service):
-        _settle(world, service, now)
-    for key in [k for k in world.activations if k[0] == service and k not in world.wanted_regions]:
-        found = world.activations[key]
-        if found.status != "running" and serves(world, *key):
-            continue  # it took over: its times stand until it is passive again
-        activate.forget(world, *key, now)
-    behind = sorted({v.text for v in vetoes if v.guard == "data"})
-    if behind:
-        world.alerts.set("data-behind", service, f"no region takes {service} over: {'; '.join(behind)}", now)
-    else:
-        world.alerts.clear("data-behind", service)
-
-
-def _settle(world: World, service: str, now: float) -> None:
-    known = world.active.get(service)
-    if known is None:
-        return
-    manual = world.service(service).routing.failback == "manual"
-    active = known.region
-    for region in regions_of(world, service):
-        if region == active and in_service(world, service, region):
-            return
-        if region == active or not in_service(world, service, region):
-            continue
-        earlier = _before(world, service, region, active)
-        if earlier and manual and known.called != region:
-            continue
-        drain = _reason(world, service, active if not earlier else region)
-        world.wanted_regions.add((service, region))
-        returning = earlier and drain is not None and drain.phase is Phase.RESTORING
-        if not returning and admission(world, service, region, now, drain) is not None:
-            continue
-        if earlier and not returning and in_service(world, service, active):
-            world.drains.put(_on_its_way_back(world, service, region, now))
-        _flip(world, service, known, region, now)
-        return
-
-
-def _on_its_way_back(world: World, service: str, region: str, now: float) -> Drain:
-    """A region that nothing keeps out any more comes back by the restore ramp, not with everything at once."""
-    out = Drain(
-        name=region, kind="region", cause=Cause.NEW, by="automatic", reason=f"first in the order of {service}: comes back",
-        since=now, service=service, phase=Phase.HELD, fraction=1.0, step_at=now,
-    )  # fmt: skip
-    return ramp.release(out, world.service(service).ramp, now)
-
-
-def _reason(world: World, service: str, region: str) -> Drain | None:
-    found = [d for d in world.drains.of_service(service, world.domains) if d.name == region]
-    return max(found, key=lambda d: (d.accept_data_loss, d.force, not d.automatic), default=None)
-
-
-def _flip(world: World, service: str, known: Active, region: str, now: float) -> None:
-    lost = datagate.lost_since(world, service, known.region)
-    world.active[service] = Active(region, now)
-    world.lags.forget(service)
-    world.state_changed = True
-    rto = world.service(service).objectives.rto_s
-    act = world.activations.get((service, region))
-    facts: dict[str, object] = {"service": service, "was": known.region, "rto_s": rto}
-    text = f"{region} takes {service} over from {known.region}"
-    if lost is not None:
-        facts["took_s"] = round(now - lost, 3)
-        text += f", {now - lost:.1f} s after the first suspicion (RTO {rto:g} s)"
-    if act is not None:
-        facts["steps"] = [[name, round(spent, 3)] for name, spent in act.spent]
-    world.record("takeover", region, text, now, **facts)

@@ -10,12 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from steerd.core import activate, datagate, guards, passive
-from steerd.core.decide import demand_of, plan_service, utilization
+from steerd.core.decide import plan_service
+from steerd.core.inputs import demand_of
+from steerd.core.load import utilization
 from steerd.core.shares import Result
 from steerd.core.world import World
 from steerd.model.plan import Active, Drain, Veto
 
-__all__ = ["preview_drain", "receives", "service_notes"]
+__all__ = ["pinned_words", "preview_drain", "receives", "service_notes"]
 
 _TINY = 1e-9
 
@@ -33,8 +35,8 @@ def preview_drain(
             service, drain.name, drain.kind, drain.cause, members, automatic=False, force=drain.force
         )
         veto = veto or guards.check(intent, standing(service), now)
-        existing = world.drains.of_service(service, world.domains)
-        before = plan_service(world, service, existing, now).result
+        existing = [d for d in world.drains.of_service(service, world.domains) if d.key != drain.key]
+        before = plan_service(world, service, world.drains.of_service(service, world.domains), now).result
         successor, words = _successor(world, service, drain, now)
         notes += words
         after = _plan_with(world, service, [*existing, replace(drain, fraction=1.0)], successor, now)
@@ -54,8 +56,24 @@ def preview_drain(
             worst = max(load.values()) if worst is None else max(worst, *load.values())
         if demand_of(world, service) is None:
             notes.append(f"the demand of {service} is unknown: the capacity rule is off")
+    notes += pinned_words(world, drain)
     preview: dict[str, object] = {"receives": rows, "moved": moved, "after_utilization": worst, "notes": notes}
     return preview, veto
+
+
+def pinned_words(world: World, drain: Drain) -> list[str]:
+    """What a drain of something pinned moves: nothing, the pin wins."""
+    found = []
+    for name, pin in sorted(world.pins.items()):
+        services = world.domains.services_in(drain.name)
+        mine = {e for s in services for e in world.domains.members(s, drain.name)}
+        theirs = {e for s in services for e in world.domains.members(s, name)}
+        if mine & theirs:
+            what = "nothing of it moves" if mine <= theirs else f"{name} stays as it is"
+            found.append(
+                f"{name} is pinned to {pin.share:.1%} by {pin.by}, and the pin wins: {what} until `steerd unpin {name}`"
+            )
+    return found
 
 
 def receives(world: World, service: str, before: Mapping[str, float], after: Result) -> list[dict[str, object]]:
@@ -70,12 +88,13 @@ def receives(world: World, service: str, before: Mapping[str, float], after: Res
 
 def _successor(world: World, service: str, drain: Drain, now: float) -> tuple[str | None, list[str]]:
     """The region that would become active, and in words what it would do first and what keeps it from it."""
-    if drain.kind != "region" or passive.active_region(world, service) != drain.name:
+    empty = passive.emptied(world, service, drain.name, drain.kind)
+    if passive.active_region(world, service) not in empty:
         return None, []
     notes: list[str] = []
-    out = passive.held_out(world, service)
+    out = {*passive.held_out(world, service), *empty}
     for region in passive.regions_of(world, service):
-        if region == drain.name or region in out or not passive.in_service(world, service, region):
+        if region in out or not passive.in_service(world, service, region):
             continue
         behind = None if drain.accept_data_loss else datagate.blocked(world, service, region, now)
         if behind is not None:

@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from steerd.core.remarks import note_version, reason_of
+from steerd.core.roll import Rolls
 from steerd.core.timers import Timers
+from steerd.core.voicebook import VoiceBook
 from steerd.core.votes import AgentState, VoteTable
 from steerd.model.fleet import Fleet
 from steerd.model.health import Health, Voice
@@ -54,6 +57,7 @@ def fold_voices(fleet: Fleet, votes: Iterable[tuple[AgentState, Vote]]) -> tuple
                 reason=next((v.reason for v in behind if v.reason), None),
                 layer=next((v.layer.value for v in behind if v.layer), None),
                 agents=tuple(agent.name for agent, _ in members),
+                check=next((v.check for v in behind if v.check), None),
             )
         )
     return tuple(voices)
@@ -147,6 +151,11 @@ class EndpointBoard:
         self.answering: dict[str, dict[str, int]] = {}
         self.dim: dict[str, set[str]] = {}
         """Service -> its endpoints that are saturated or degraded."""
+        self.heard: dict[str, int] = {}
+        """Vantage zone -> how many endpoints it has a voice on."""
+        self.blamed: dict[str, set[str]] = {}
+        """Vantage zone -> the endpoints it calls unhealthy."""
+        self.rolls = Rolls()
         self.restless: set[str] = set()
         """Services whose confirmed-dead endpoints may have changed since the engine last took this set."""
         self._seers: dict[str, tuple[str, ...]] = {}
@@ -155,6 +164,7 @@ class EndpointBoard:
     def configure(self, fleet: Fleet) -> None:
         """Takes a new config; health of endpoints that stay is kept."""
         self._fleet = fleet
+        self._book = VoiceBook(fleet, self._votes, fold_voices, tally)
         old = self.states
         self.states = {}
         for service in fleet.services:
@@ -168,15 +178,19 @@ class EndpointBoard:
         self._waiting = {s.name: set() for s in fleet.services}
         self.answering = {s.name: {} for s in fleet.services}
         self.dim = {s.name: set() for s in fleet.services}
+        self.heard, self.blamed, self.rolls = {}, {}, Rolls()
         for state in self.states.values():
-            self._count_answering(state, 1)
+            self._count_voices(state, state.voices, 1)
+            roll = self.rolls.of(state.service, state.zone, fleet.vantage_region(state.zone))
+            roll.count(state.name, state.health, decided=state.decided, by=1)
             if state.health in (Health.SATURATED, Health.DEGRADED):
                 self.dim[state.service].add(state.name)
             if state.between:
                 self._between[state.service].add(state.name)
             if state.candidate_since is not None:
                 self._waiting[state.service].add(state.name)
-        self._seers = {e.name: _seers(fleet, s.name, e.name) for s in fleet.services for e in s.endpoints}
+        everybody = tuple(a.name for a in fleet.agents) if not any(a.sees for a in fleet.agents) else None
+        self._seers = {e.name: everybody or _seers(fleet, s.name, e.name) for s in fleet.services for e in s.endpoints}
 
     def seers(self, endpoint: str) -> tuple[str, ...]:
         """Agents registered to look at `endpoint`."""
@@ -202,15 +216,24 @@ class EndpointBoard:
         if state is None:
             return set()
         fresh = self._votes.fresh_votes(endpoint, now)
-        self._count_answering(state, -1)
-        state.voices = fold_voices(self._fleet, fresh)
-        self._count_answering(state, 1)
-        _note_version(state, fresh, now)
-        if not any(vote.suspect or vote.verdict is Verdict.UNHEALTHY for _, vote in fresh):
+        said = self._book.of(fresh)
+        if said.voices is not state.voices:
+            before, state.voices = state.voices, said.voices
+            self._count_voices(state, _not_in(said.voices, before), -1)
+            self._count_voices(state, _not_in(before, said.voices), 1)
+            counts = self.answering[state.service]
+            if any(counts.get(v.zone) == 1 and v.verdict in _ANSWERING for v in said.voices):
+                self.restless.add(
+                    state.service
+                )  # a voice that sees nobody else answer: by this one it confirms the dead
+        note_version(state, fresh, now)
+        if state.suspect_at is not None and not any(
+            vote.suspect or vote.verdict is Verdict.UNHEALTHY for _, vote in fresh
+        ):
             state.suspect_at = None
-        why = self._undecided(state, fresh)
-        state.decided, state.undecided_why = why is None, why or ""
-        changed = self._conclude(state, now) if why is None else set()
+        why = self._undecided(state, fresh, said.speaking)
+        self._set_decided(state, why)
+        changed = self._conclude(state, said.count, now) if why is None else set()
         if state.down and state.dead != (dead := self.confirmed_dead(endpoint)):
             state.dead = dead
             self.restless.add(state.service)
@@ -219,23 +242,20 @@ class EndpointBoard:
             self._stop_waiting(state)
         return changed | self._release(state.service, now)
 
-    def _undecided(self, state: EndpointState, fresh: list[tuple[AgentState, Vote]]) -> str | None:
+    def _undecided(self, state: EndpointState, fresh: list[tuple[AgentState, Vote]], said: int) -> str | None:
         """Why there is no quorum for this endpoint, or None when there is one."""
         rules = self._fleet.quorum
         if not fresh:
             return "no fresh votes"
         if len(state.voices) < rules.voices:
             return f"{len(state.voices)} of {rules.voices} voices"
-        seers = self._seers[state.name]
-        silent = _silent_regions(self._fleet, self._votes, seers)
-        registered = [a for a in seers if self._fleet.vantage_region(self._votes.agents[a].zone) not in silent]
-        voting = sum(1 for _, vote in fresh if vote.verdict is not Verdict.UNKNOWN)
-        if voting * 2 <= len(registered):
-            return f"fresh votes from {voting} of {len(registered)} agents"
+        registered = self._book.registered(self._seers[state.name])
+        if said * 2 <= registered:
+            return f"fresh votes from {said} of {registered} agents"
         return None
 
-    def _conclude(self, state: EndpointState, now: float) -> set[str]:
-        rules, count = self._fleet.quorum, tally(state.voices)
+    def _conclude(self, state: EndpointState, count: Tally, now: float) -> set[str]:
+        rules = self._fleet.quorum
         state.counts = count
         wants_down = reaches(count.unhealthy, count.unhealthy_regions, count.voices, rules)
         clear = under(count.unhealthy, count.voices, rules)
@@ -287,14 +307,13 @@ class EndpointBoard:
             health = Health.SATURATED
         else:
             health = Health.HEALTHY
-        worst = [v for v in state.voices if v.verdict is not Verdict.HEALTHY]
-        reasons = sorted({f"{v.layer}: {v.reason}" if v.layer else v.reason for v in worst if v.reason})
-        if state.gray_text is not None and not (state.down or (state.degraded and not state.gray_down)):
-            reasons = [state.gray_text]
-        state.reason = "; ".join(reasons[:2]) if health is not Health.HEALTHY and reasons else None
+        state.reason = reason_of(state) if health is not Health.HEALTHY else None
         if health is state.health:
             return False
+        roll = self.rolls.of_zone(state.service, state.zone)
+        roll.count(state.name, state.health, decided=state.decided, by=-1)
         state.health, state.since = health, now
+        roll.count(state.name, state.health, decided=state.decided, by=1)
         dim = self.dim[state.service]
         if health in (Health.SATURATED, Health.DEGRADED):
             dim.add(state.name)
@@ -302,6 +321,19 @@ class EndpointBoard:
             dim.discard(state.name)
         state.down_at = now if health is Health.DOWN else None
         return True
+
+    def _set_decided(self, state: EndpointState, why: str | None) -> None:
+        state.undecided_why = why or ""
+        if state.decided is not (why is None):
+            state.decided = why is None
+            self.rolls.of_zone(state.service, state.zone).undecided += -1 if state.decided else 1
+
+    def down_in(self, service: str, name: str | None = None) -> set[str]:
+        """Endpoints of the service that are down: all of them, or those in an endpoint, zone or region."""
+        if name is not None and name in self.states:
+            return {name} if self.states[name].health is Health.DOWN else set()
+        rolls = self.rolls.of_service(service) if name is None else self.rolls.inside(service, name)
+        return {e for roll in rolls for e in roll.down}
 
     def _set_between(self, state: EndpointState, *, between: bool) -> None:
         state.between = between
@@ -315,15 +347,15 @@ class EndpointBoard:
         state.candidate_since = None
         self._waiting[state.service].discard(state.name)
 
-    def _count_answering(self, state: EndpointState, by: int) -> None:
+    def _count_voices(self, state: EndpointState, voices: Iterable[Voice], by: int) -> None:
         counts = self.answering.setdefault(state.service, {})
-        for voice in state.voices:
+        for voice in voices:
+            self.heard[voice.zone] = self.heard.get(voice.zone, 0) + by
+            if voice.verdict is Verdict.UNHEALTHY:
+                blamed = self.blamed.setdefault(voice.zone, set())
+                (blamed.add if by > 0 else blamed.discard)(state.name)
             if voice.verdict in _ANSWERING:
                 counts[voice.zone] = counts.get(voice.zone, 0) + by
-                if by > 0 and counts[voice.zone] == 1:
-                    self.restless.add(
-                        state.service
-                    )  # a voice that saw nobody answer now sees one: it may confirm the dead
 
     def confirmed_dead(self, endpoint: str) -> bool:
         """Section 6: every voice from outside its zone (all but one, when there are at least 5; at least 3 in all) failed its last
@@ -338,17 +370,10 @@ class EndpointBoard:
         return len(sure) >= max(3, needed)
 
 
-def _note_version(state: EndpointState, fresh: list[tuple[AgentState, Vote]], now: float) -> None:
-    """The version label most agents see; the one before it is kept, to tell a deploy from an accident."""
-    seen: dict[str, int] = {}
-    for _, vote in fresh:
-        if vote.version is not None:
-            seen[vote.version] = seen.get(vote.version, 0) + 1
-    if not seen:
-        return
-    version = max(sorted(seen), key=lambda v: seen[v])
-    if version != state.version:
-        state.version_before, state.version, state.version_since = state.version, version, now
+def _not_in(known: tuple[Voice, ...], voices: tuple[Voice, ...]) -> list[Voice]:
+    """Those of `voices` that are not in `known` as they are: equal ones are mostly one object."""
+    by_zone = {v.zone: v for v in known}
+    return [v for v in voices if by_zone.get(v.zone) is not v]
 
 
 def _latch(latched: bool, count: int, regions: int, total: int, rules: Quorum) -> bool:  # noqa: FBT001 - a latch is a boolean
@@ -359,13 +384,3 @@ def _latch(latched: bool, count: int, regions: int, total: int, rules: Quorum) -
 
 def _seers(fleet: Fleet, service: str, endpoint: str) -> tuple[str, ...]:
     return tuple(a.name for a in fleet.agents if not a.sees or service in a.sees or endpoint in a.sees)
-
-
-def _silent_regions(fleet: Fleet, votes: VoteTable, agents: tuple[str, ...]) -> set[str]:
-    """Vantage regions none of whose agents was heard within `vote_ttl`: they leave the count of registered agents."""
-    heard: dict[str, bool] = {}
-    for name in agents:
-        state = votes.agents[name]
-        region = fleet.vantage_region(state.zone)
-        heard[region] = heard.get(region, False) or state.fresh
-    return {region for region, fresh in heard.items() if not fresh}

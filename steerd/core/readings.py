@@ -64,6 +64,10 @@ class Readings:
         known = self._values.get((subject, name), {})
         return sorted(value for value, at in known.values() if now - at <= within_s)
 
+    def subjects(self, name: str) -> list[str]:
+        """Endpoints that some agent ever read `name` of."""
+        return [subject for subject, known in self._values if known == name]
+
     def median(self, subject: str, name: str, now: float, within_s: float) -> float | None:
         """The middle one (the lower of two) of what agents read lately; None without any."""
         values = self.values(subject, name, now, within_s)

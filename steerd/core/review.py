@@ -31,5 +31,5 @@ class Review:
     frozen: Freeze | None
     room: Callable[[Drain], str | None]
     limits: Limits
-    takeover: Callable[[str, Domain, Drain | None], Veto | str | None] = lambda name, kind, drain: None
+    takeover: Callable[[str, Domain], Veto | str | None] = lambda name, kind: None
     vetoes: list[Veto] = field(default_factory=list)

@@ -13,6 +13,7 @@ from steerd.core.effects import Persist
 from steerd.core.events import ApplyFinished, LeadershipChanged, RouteObserved, StateFollowed, VerifyFinished
 from steerd.core.fleetchange import new_endpoint_drain, with_retired
 from steerd.core.keep import load_rules
+from steerd.core.reason import Reason
 from steerd.core.steer import RouteState, adopt
 from steerd.core.world import ServiceState, World
 from steerd.model.health import Health
@@ -170,7 +171,10 @@ def reconcile(world: World, service: str, now: float) -> None:
             route.desired.weights.get(t, 0) > 0 for t in residency.outside(world, route.route)
         ):
             state.reason = ("residency", route.route.key)
-    if empty or any(r.rewrite for r in routes):
+    told = state.reason is not None and not isinstance(
+        state.reason, Reason
+    )  # it is planned anew already, and why is known
+    if not told and (empty or any(r.rewrite for r in routes)):
         state.reason = ("publish", *sorted(r.route.key for r in empty))
 
 
@@ -245,7 +249,7 @@ def _adopt(world: World, service: str, state: ServiceState, now: float) -> None:
         _hold_unserved(world, service, now)
     drains = world.drains.of_service(service, world.domains)
     plan = plan_service(world, service, drains, now)
-    state.result = plan.result
+    state.result, state.short = plan.result, plan.short
     if known and known != members:
         state.reason = ("config changed while nobody led",)
     served = any(world.steer.routes[r.key].desired is not None for r in world.service(service).routes)

@@ -28,7 +28,8 @@ _ORDER = {Cause.DEAD: 0, Cause.DOWN: 1, Cause.GRAY: 2, Cause.OPERATOR: 2, Cause.
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One endpoint as the plan sees it: nominal capacity, and the health factor it is weighed with (1 healthy, 0.5 degraded)."""
+    """One endpoint as the plan sees it: nominal capacity, and the health factor it is weighed with (1 healthy, 0.5 degraded).
+    Or several that are alike, with their capacity together: water rises in all of them as in one."""
 
     name: str
     zone: str
@@ -55,7 +56,7 @@ class Mover:
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """Everything a plan depends on. `prefer` is region -> weight (any positive scale), None for proportional to capacity.
-    `pins` fixes shares of endpoints. `closed` endpoints take nothing beyond their preference.
+    `pins` fixes shares of endpoints. `closed` endpoints take nothing beyond their preference, `idle` ones carry nothing now.
     `demand` None switches the capacity rule off."""
 
     slots: tuple[Slot, ...]
@@ -66,6 +67,7 @@ class Inputs:
     shortfall: Literal["spread", "shed"] = "spread"
     pins: Mapping[str, float] = field(default_factory=dict)
     closed: frozenset[str] = frozenset()
+    idle: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,8 @@ class Result:
     past 100% of their capacity because the dead cannot keep traffic (`overload-accepted`). `diverted` is the part of the demand
     that the fallback service takes (`steerd.core.fallback`); the shares are of the rest."""
 
-    shares: dict[str, float]
-    normal: dict[str, float]
+    shares: Mapping[str, float]
+    normal: Mapping[str, float]
     kept: dict[str, float]
     overloaded: bool
     notes: tuple[str, ...]
@@ -101,8 +103,8 @@ def region_weights(slots: Iterable[Slot], prefer: Mapping[str, float] | None) ->
 
 
 def normal_shares(inputs: Inputs) -> dict[str, float]:
-    """Shares with nothing drained: regions by preference, inside a region by effective capacity, none above its limit as long
-    as there is room elsewhere. Sums to 1 (all zeros when nothing has capacity)."""
+    """Shares with nothing drained: regions by preference, inside a region by effective capacity, pins as they are, nobody else
+    above the limit as long as there is room elsewhere. Sums to 1 (all zeros when nothing has capacity)."""
     weights = region_weights(inputs.slots, inputs.prefer)
     effective: dict[str, float] = {}
     for slot in inputs.slots:
@@ -111,10 +113,12 @@ def normal_shares(inputs: Inputs) -> dict[str, float]:
         s.name: (weights.get(s.region, 0.0) * s.effective / effective[s.region] if effective[s.region] > 0 else 0.0)
         for s in inputs.slots
     }
+    shares = _pin(shares, inputs.pins)
     if inputs.demand is None or inputs.demand <= 0:
         return shares
+    free = tuple(s for s in inputs.slots if s.name not in inputs.pins)
     overflow: dict[str, float] = {}
-    for slot in inputs.slots:
+    for slot in free:
         limit = _limit(slot, inputs, inputs.max_utilization)
         if shares[slot.name] > limit + _TINY:
             overflow[slot.region] = overflow.get(slot.region, 0.0) + shares[slot.name] - limit
@@ -123,12 +127,15 @@ def normal_shares(inputs: Inputs) -> dict[str, float]:
     for region in sorted(overflow):
         rest += _place(shares, overflow[region], region, _open(inputs), inputs, inputs.max_utilization)
     if rest > _TINY:  # the whole fleet is over its limit: load it evenly rather than choose a victim
-        _spread(shares, rest, _open(inputs) or inputs.slots)
+        _spread(shares, rest, _open(inputs) or free)
     return shares
 
 
 def _open(inputs: Inputs) -> tuple[Slot, ...]:
-    return tuple(s for s in inputs.slots if s.name not in inputs.closed) if inputs.closed else inputs.slots
+    """What may take more than its preference."""
+    if not inputs.closed and not inputs.pins:
+        return inputs.slots
+    return tuple(s for s in inputs.slots if s.name not in inputs.closed and s.name not in inputs.pins)
 
 
 def compute(inputs: Inputs) -> Result:
@@ -143,28 +150,35 @@ def compute(inputs: Inputs) -> Result:
             amount = normal[slot.name] * mover.fraction
             shares[slot.name] = normal[slot.name] - amount
             amounts.setdefault(mover.key, {})[slot.name] = amount
-    receivers = tuple(
-        s for s in _open(inputs) if s.name not in moved_by and s.name not in inputs.pins and s.effective > 0
-    )
+    receivers = tuple(s for s in _open(inputs) if s.name not in moved_by and s.effective > 0)
     partly = tuple(
         s
         for s in inputs.slots
         if (m := moved_by.get(s.name)) and m.fraction < 1.0 - _TINY and s.name not in inputs.pins and s.effective > 0
     )
+    region_of = {s.name: s.region for s in inputs.slots}
     kept: dict[str, float] = {}
     overloaded = False
     notes: list[str] = ["demand unknown: the capacity rule is off"] if inputs.demand is None else []
-    for mover in sorted(inputs.movers, key=lambda m: (_ORDER[m.cause], m.key)):
-        mine = amounts.get(mover.key, {})
-        if not mine:
-            continue
-        last_resort = partly if mover.fraction >= 1.0 - _TINY else ()
-        over, left = _move(shares, mine, mover, receivers, last_resort, inputs)
-        overloaded = overloaded or over
-        if left > _TINY:
-            _keep(shares, mine, left)
+    unplaced: list[tuple[Mover, float, tuple[Slot, ...]]] = []
+
+    def finish(mover: Mover, left: float, last_resort: tuple[Slot, ...]) -> None:
+        if left := _place_rest(shares, left, mover, receivers, last_resort, inputs):
+            _keep(shares, amounts[mover.key], left, inputs.idle)
             kept[mover.key] = left
-    shares = _pin(shares, inputs.pins)
+
+    # What is forced out goes anyhow: it takes its room first, so that nothing later is pushed past a limit in its name.
+    for mover in sorted(inputs.movers, key=lambda m: (0 if m.force else _ORDER[m.cause], m.key)):
+        if not amounts.get(mover.key):
+            continue
+        over, left = _move(shares, amounts[mover.key], mover, receivers, inputs, region_of)
+        overloaded = overloaded or over
+        if left > _TINY and partly and mover.fraction >= 1.0 - _TINY:
+            unplaced.append((mover, left, partly))
+        elif left > _TINY:
+            finish(mover, left, ())
+    for rest in unplaced:  # what partly drained endpoints keep of their own comes before what they take from others
+        finish(*rest)
     return Result(shares=shares, normal=normal, kept=kept, overloaded=overloaded, notes=tuple(notes))
 
 
@@ -184,30 +198,46 @@ def _move(
     mine: Mapping[str, float],
     mover: Mover,
     receivers: tuple[Slot, ...],
-    last_resort: tuple[Slot, ...],
     inputs: Inputs,
+    region_of: Mapping[str, str],
 ) -> tuple[bool, float]:
-    """Places what one mover takes away. Returns (receivers were filled past their limit without asking, what fits nowhere)."""
-    urgent = mover.cause in (Cause.DEAD, Cause.DOWN) or mover.force
-    if not receivers and not last_resort:
-        return False, sum(mine.values())
-    region_of = {s.name: s.region for s in inputs.slots}
+    """Places what one mover takes away, within what its kind of move allows. Returns (receivers go past their limit without
+    asking, what is left)."""
     by_region: dict[str, float] = {}
     for endpoint, amount in mine.items():
         by_region[region_of[endpoint]] = by_region.get(region_of[endpoint], 0.0) + amount
     left = 0.0
     for region in sorted(by_region):
         left += _place(shares, by_region[region], region, receivers, inputs, inputs.max_utilization)
-    spread = mover.force or (mover.cause is Cause.DEAD and inputs.shortfall == "spread")
-    over = spread and left > _TINY  # past max_utilization: said, even where it stays within capacity
-    if left > _TINY and urgent:
+    over = left > _TINY and _spreads(mover, inputs)  # past max_utilization: said, even where it stays within capacity
+    if left > _TINY and _urgent(mover):
         left = _place(shares, left, "", receivers, inputs, 1.0)
-    if left > _TINY and last_resort:
-        left = _place(shares, left, "", last_resort, inputs, 1.0 if urgent else inputs.max_utilization)
-    if left > _TINY and spread:
-        _spread(shares, left, (*receivers, *last_resort))
-        return True, 0.0
     return over, left
+
+
+def _place_rest(
+    shares: dict[str, float],
+    left: float,
+    mover: Mover,
+    receivers: tuple[Slot, ...],
+    last_resort: tuple[Slot, ...],
+    inputs: Inputs,
+) -> float:
+    """Places what nobody has room for: with the last receivers, or past every limit. Returns what is to be kept."""
+    if last_resort:
+        left = _place(shares, left, "", last_resort, inputs, 1.0 if _urgent(mover) else inputs.max_utilization)
+    if left > _TINY and _spreads(mover, inputs) and (receivers or last_resort):
+        _spread(shares, left, (*receivers, *last_resort))
+        return 0.0
+    return left if left > _TINY else 0.0
+
+
+def _urgent(mover: Mover) -> bool:
+    return mover.cause in (Cause.DEAD, Cause.DOWN) or mover.force
+
+
+def _spreads(mover: Mover, inputs: Inputs) -> bool:
+    return mover.force or (mover.cause is Cause.DEAD and inputs.shortfall == "spread")
 
 
 def _place(
@@ -260,9 +290,11 @@ def _spread(shares: dict[str, float], amount: float, receivers: Iterable[Slot]) 
         shares[slot.name] += amount * slot.effective / total
 
 
-def _keep(shares: dict[str, float], mine: Mapping[str, float], left: float) -> None:
-    total = sum(mine.values())
-    for endpoint, amount in mine.items():
+def _keep(shares: dict[str, float], mine: Mapping[str, float], left: float, idle: frozenset[str]) -> None:
+    """What fits nowhere stays where it is served now: what was out before gets none of it back."""
+    serving = {e: amount for e, amount in mine.items() if e not in idle} or mine
+    total = sum(serving.values())
+    for endpoint, amount in serving.items():
         shares[endpoint] += left * amount / total
 
 

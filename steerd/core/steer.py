@@ -10,7 +10,8 @@ Narrowing writes go before widening ones, which wait for them at most 5 s. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Literal
@@ -108,9 +109,14 @@ def differs(desired: Desired, observed: Observed, caps: Capabilities) -> dict[st
     return found
 
 
-def narrowing(desired: Desired, before: Mapping[str, int]) -> bool:
-    """True when no target comes in from nothing: such a write can only take traffic away from places."""
-    return not any(m.weight > 0 and before.get(m.target, 0) == 0 for m in desired.members)
+def narrowing(desired: Desired, out: Collection[str]) -> bool:
+    """True when none of the targets `out` comes in: such a write can only take traffic away from places."""
+    members = desired.members
+    for target in out:
+        at = bisect_left(members, target, key=lambda m: m.target)
+        if at < len(members) and members[at].target == target and members[at].weight > 0:
+            return False
+    return True
 
 
 class Steer:
@@ -120,11 +126,11 @@ class Steer:
         self._timers = timers
         self._emit = emit
         self.routes: dict[str, RouteState] = {}
+        self._unserved: dict[str, tuple[Observed | None, Route, frozenset[str]]] = {}
 
     def assign(self, decision: Decision, fence: Fence, persist: Persist, now: float) -> None:
         """Takes a decision: persist first, then the narrowing writes; widening ones wait for them."""
-        before = {k: self.routes[k].served for k in decision.routes}
-        narrow = frozenset(k for k, d in decision.routes.items() if narrowing(d, before[k]))
+        narrow = frozenset(k for k, d in decision.routes.items() if narrowing(d, self._out(k)))
         self._emit(persist)
         for key, desired in sorted(decision.routes.items(), key=lambda item: (item[0] not in narrow, item[0])):
             state = self.routes[key]
@@ -140,6 +146,16 @@ class Steer:
             if state.phase != "applying":
                 state.phase = "pending"
             self.pump(key, now)
+
+    def _out(self, key: str) -> frozenset[str]:
+        """Targets of a route that are not served, as last read; looked up once per reading."""
+        state = self.routes[key]
+        known = self._unserved.get(key)
+        if known is None or known[0] is not state.observed or known[1] is not state.route:
+            weights = state.observed.weights if state.observed is not None else {}
+            out = frozenset(t.key for t in state.route.targets if weights.get(t.key, 0) == 0)
+            known = self._unserved[key] = state.observed, state.route, out
+        return known[2]
 
     def pump(self, key: str, now: float) -> None:
         """Sends the next effect of a route if its time has come."""
@@ -207,6 +223,7 @@ class Steer:
             return None
         if event.observed is not None:
             state.observed = event.observed
+            self._out(event.route)
         if event.in_sync:
             state.phase, state.attempt, state.error = "synced", 0, ""
             state.authoritative_at = event.authoritative_at if event.authoritative_at is not None else now
@@ -248,6 +265,7 @@ class Steer:
         if state.busy or state.phase in ("pending", "backoff"):
             return {}
         state.observed = observed
+        self._out(key)
         if state.desired is None:
             return {}
         drifted = differs(state.wanted or state.desired, observed, state.caps)

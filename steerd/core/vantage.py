@@ -14,35 +14,24 @@ _DISAGREE_SHARE = 0.8
 
 def isolated(world: World, zone: str, now: float) -> bool:
     """Votes from vantage zone `zone` are bad for >= 50% of endpoints in >= 2 zones while >= 80% of the other voices disagree."""
-    bad = total = others = disagree = 0
+    total, blamed = world.board.heard.get(zone, 0), world.board.blamed.get(zone, ())
+    bad, others, disagree = len(blamed), 0, 0
+    if bad < _BAD_SHARE * total:
+        return False
     zones: set[str] = set()
-    for state in world.board.states.values():
-        mine = next((v for v in state.voices if v.zone == zone), None)
-        if mine is None:
-            continue
-        total += 1
-        if mine.verdict is not Verdict.UNHEALTHY:
-            continue
-        bad += 1
+    for state in (world.board.states[name] for name in blamed):
         zones.add(state.zone)
         rest = [v for v in state.voices if v.zone != zone]
         others += len(rest)
         disagree += sum(v.verdict is not Verdict.UNHEALTHY for v in rest)
-    return (
-        total > 0
-        and bad >= _BAD_SHARE * total
-        and len(zones) >= 2
-        and others > 0
-        and disagree >= _DISAGREE_SHARE * others
-    )
+    return total > 0 and len(zones) >= 2 and others > 0 and disagree >= _DISAGREE_SHARE * others
 
 
 def review_agents(world: World, since: dict[str, float], now: float) -> None:
     """Brings the alerts about agents up to date: isolated vantages, absent and abstaining agents, differing configs."""
     texts: dict[str, str] = {}
-    speaking = {v.zone for s in world.board.states.values() for v in s.voices if v.verdict is Verdict.UNHEALTHY}
     for zone in sorted({a.zone for a in world.votes.agents.values() if a.fresh}):
-        if zone not in speaking or not isolated(world, zone, now):
+        if not world.board.blamed.get(zone) or not isolated(world, zone, now):
             since.pop(zone, None)
             continue
         began = since.setdefault(zone, now)

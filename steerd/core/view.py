@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from steerd.core.decide import demand_of, plan_service, utilization
+from steerd.core.decide import plan_service
+from steerd.core.inputs import demand_of
+from steerd.core.load import utilization
 from steerd.core.passive import active_region
 from steerd.core.preview import receives, service_notes
 from steerd.core.quantize import realised
@@ -113,6 +115,7 @@ def _service(world: World, service: str, now: float) -> dict[str, Any]:
     carrying = [s for s in states if shares.get(s.name, 0.0) > 0]
     diagnosis = world.diagnoser.services.get(service)
     current = diagnosis.current[0] if diagnosis is not None and diagnosis.current else None
+    vantages: dict[tuple[str, ...], int] = {}
     return {
         "health": _health(states, carrying).word,
         "mode": "observe" if world.observing(service) else "steer",
@@ -141,7 +144,7 @@ def _service(world: World, service: str, now: float) -> dict[str, Any]:
             }
             for z in zones
         },
-        "endpoints": {e.name: _endpoint(world, e.name, shares, load) for e in spec.endpoints},
+        "endpoints": {e.name: _endpoint(world, e.name, shares, load, vantages) for e in spec.endpoints},
         "routes": [_route(world, world.steer.routes[r.key]) for r in spec.routes],
         "vetoes": [{"name": v.name, "guard": v.guard, "text": v.text} for v in world.services[service].vetoes],
     }
@@ -163,20 +166,34 @@ def _sum(world: World, service: str, name: str, shares: dict[str, float]) -> flo
     return round(sum(shares.get(e, 0.0) for e in world.domains.members(service, name)), 6)
 
 
-def _endpoint(world: World, name: str, shares: dict[str, float], load: dict[str, float]) -> dict[str, Any]:
+def _voices(world: World, state: EndpointState, zones: dict[tuple[str, ...], int]) -> dict[str, int]:
+    """How many voices say what. `zones` keeps for one view how many vantage zones the agents that look are in."""
+    seers = world.board.seers(state.name)
+    if seers not in zones:
+        zones[seers] = len({world.votes.agents[a].zone for a in seers if a in world.votes.agents})
+    healthy = sum([v.verdict is Verdict.HEALTHY for v in state.voices])
+    counts = {"healthy": healthy, "unhealthy": 0, "unknown": zones[seers] - len(state.voices)}
+    if healthy < len(state.voices):
+        for voice in state.voices:
+            if voice.verdict not in (Verdict.HEALTHY, Verdict.UNKNOWN):
+                counts[voice.verdict.value] = counts.get(voice.verdict.value, 0) + 1
+    return counts
+
+
+def _endpoint(
+    world: World,
+    name: str,
+    shares: dict[str, float],
+    load: dict[str, float],
+    zones: dict[tuple[str, ...], int],
+) -> dict[str, Any]:
     state = world.board.states[name]
-    verdicts = [v.verdict for v in state.voices]
-    zones = {world.votes.agents[a].zone for a in world.board.seers(name) if a in world.votes.agents}
-    voices: dict[str, int] = {"healthy": 0, "unhealthy": 0, "unknown": len(zones) - len(state.voices)}
-    for verdict in verdicts:
-        if verdict is not Verdict.UNKNOWN:
-            voices[verdict.value] = voices.get(verdict.value, 0) + 1
     return {
         "health": state.health.word,
         "since": state.since,
         "share": round(shares.get(name, 0.0), 6),
         "utilization": round(load[name], 4) if name in load else None,
-        "voices": voices,
+        "voices": _voices(world, state, zones),
         "decided": state.decided,
         "reason": state.reason or (state.undecided_why if not state.decided else None),
         "zone": state.zone,

@@ -6,12 +6,12 @@ whole agent at once, so the cost of a quiet fleet does not grow with its endpoin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from steerd.core.timers import Timers
 from steerd.model.fleet import Fleet
-from steerd.model.vote import Ballot, Heartbeat, Vote
+from steerd.model.vote import Ballot, Heartbeat, Verdict, Vote
 
 __all__ = ["AgentState", "VoteTable"]
 
@@ -39,15 +39,20 @@ class VoteTable:
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
         self._ttl_s = 15.0
-        self.taken: Callable[[AgentState, Vote | None, Vote, float], None] | None = None
-        """Called with every vote taken, after what the agent said before: None when the counts of the two cannot be compared,
-        because the agent is new, started anew, was not heard or doubted itself in between."""
+        self.taken: Callable[[AgentState, Vote, Vote, float], None] | None = None
+        """Called with a vote taken, after what the agent said before. Not where the counts of the two cannot be compared, because
+        the agent is new, started anew, was not heard or doubted itself in between."""
+        self.watched: Container[str] = ()
+        """Endpoints of which every such vote is to be told; of others only those that count a failure more."""
+        self.comings = 0
+        """Grows when an agent comes, goes, or is another one."""
         self.agents: dict[str, AgentState] = {}
         self.votes: dict[str, dict[str, Vote]] = {}
 
     def configure(self, fleet: Fleet) -> set[str]:
         """Takes a new config: forgets agents and endpoints that left it. Returns the endpoints whose votes may have changed."""
         self._ttl_s = fleet.quorum.vote_ttl_s
+        self.comings += 1
         touched: set[str] = set()
         for name in [n for n in self.agents if n not in fleet.agent_by_name]:
             touched |= self._forget_agent(name)
@@ -65,7 +70,8 @@ class VoteTable:
         return touched & self.votes.keys()
 
     def fold(self, frame: Ballot | Heartbeat, now: float) -> tuple[set[str], list[Vote]]:
-        """Takes one frame. Returns the endpoints whose counted votes changed (or came back to life), and the votes that are new."""
+        """Takes one frame. Returns the endpoints whose counted votes changed (or came back to life), and the votes that
+        are new and may be a reason to look again: suspect or unhealthy ones."""
         agent = self.agents.get(frame.agent)
         if agent is None:
             return set(), []
@@ -83,6 +89,7 @@ class VoteTable:
         agent.incarnation, agent.number = frame.incarnation, frame.number
         if not agent.fresh or agent.abstaining != frame.abstaining:
             touched |= agent.endpoints
+        self.comings += not agent.fresh
         agent.heard_at, agent.abstaining, agent.fresh = now, frame.abstaining, True
         agent.config_hash = frame.config_hash
         self._timers.at(now + self._ttl_s, "agent", agent.name)
@@ -103,22 +110,28 @@ class VoteTable:
                 touched.add(endpoint)
             agent.endpoints &= said
             agent.stale_at = {}
+        name, stale, told = agent.name, agent.stale_at, self.taken if comparable else None
         for vote in ballot.votes:
-            votes = self.votes.get(vote.endpoint)
+            endpoint = vote.endpoint
+            votes = self.votes.get(endpoint)
             if votes is None:
                 continue
-            old = votes.get(agent.name)
+            old = votes.get(name)
             if old is not None and not ballot.full and vote.sequence < old.sequence:
                 continue
-            agent.stale_at.pop(vote.endpoint, None)
-            votes[agent.name] = vote
-            agent.endpoints.add(vote.endpoint)
-            if self.taken is not None:
-                self.taken(agent, old if comparable else None, vote, now)
-            if old is None or old != vote:
+            if stale:
+                stale.pop(endpoint, None)
+            votes[name] = vote
+            if old is None:
+                agent.endpoints.add(endpoint)
+                touched.add(endpoint)
+            else:
+                if told is not None and (endpoint in self.watched or _failed(old) != _failed(vote)):
+                    told(agent, old, vote, now)
+                if _says_otherwise(old, vote):
+                    touched.add(endpoint)  # a vote that only counts on changes no voice
+            if (vote.suspect or vote.verdict is Verdict.UNHEALTHY) and old != vote:
                 new.append(vote)
-                if old is None or _says(old) != _says(vote):
-                    touched.add(vote.endpoint)  # a vote that only counts on changes no voice
         return touched, new
 
     def _mark_stale(self, agent: AgentState, stale: tuple[str, ...], now: float) -> set[str]:
@@ -139,6 +152,7 @@ class VoteTable:
             self._timers.at(agent.heard_at + self._ttl_s, "agent", name)
             return set()
         agent.fresh = False
+        self.comings += 1
         return set(agent.endpoints)
 
     def fresh_votes(self, endpoint: str, now: float) -> list[tuple[AgentState, Vote]]:
@@ -161,16 +175,21 @@ class VoteTable:
         return set(agent.endpoints)
 
 
-def _says(vote: Vote) -> tuple[object, ...]:
-    """A vote without its sequence and counts: what voices are made of."""
+def _says_otherwise(old: Vote, new: Vote) -> bool:
+    """They differ in more than their sequence and counts: in what voices are made of."""
     return (
-        vote.verdict,
-        vote.all_failed,
-        vote.transport,
-        vote.suspect,
-        vote.reason,
-        vote.layer,
-        vote.check,
-        vote.version,
-        vote.errors,
+        old.verdict is not new.verdict
+        or old.all_failed is not new.all_failed
+        or old.transport is not new.transport
+        or old.suspect is not new.suspect
+        or old.reason != new.reason
+        or old.layer is not new.layer
+        or old.check != new.check
+        or old.version != new.version
+        or old.errors != new.errors
     )
+
+
+def _failed(vote: Vote) -> int:
+    counts = vote.counts
+    return counts[0].failed if len(counts) == 1 else sum([c.failed for c in counts])

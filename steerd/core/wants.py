@@ -6,7 +6,7 @@ that has been so for 10 s; a single degraded endpoint only weighs half (`steerd.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from steerd.core.domains import Domain, Domains
@@ -15,7 +15,7 @@ from steerd.core.timers import Timers
 from steerd.model.health import Diagnosis, DiagnosisKind, Health
 from steerd.model.plan import Cause, Drain
 
-__all__ = ["Want", "wants_of", "well"]
+__all__ = ["Want", "narrowed", "wants_of", "well"]
 
 _STEADY_S = 10.0
 """How long a domain must be diagnosed as degraded: one cause seen at slightly different times is one decision."""
@@ -59,6 +59,21 @@ def wants_of(
     return found
 
 
+def narrowed(
+    service: str, want: Want, board: EndpointBoard, domains: Domains, shares: Mapping[str, float]
+) -> list[Want]:
+    """The endpoints that are down inside a domain which may not leave as a whole, while somebody who is not bad carries traffic:
+    what fails goes, what is well stays. Empty where nobody well is left, as moving traffic between the dead helps nobody."""
+    if want.kind == "endpoint" or want.cause is Cause.GRAY:
+        return []
+    carrying = [board.states[e] for e in domains.members_of_service(service) if shares.get(e)]
+    if not any(s.decided and Health.UNKNOWN < s.health < Health.DOWN for s in carrying):
+        return []
+    down = [s for e in sorted(want.endpoints) if (s := board.states[e]).health is Health.DOWN]
+    causes = {s.name: Cause.DEAD if board.confirmed_dead(s.name) else Cause.DOWN for s in down}
+    return [Want(s.name, "endpoint", causes[s.name], s.reason or "down", frozenset({s.name}), s.decided) for s in down]
+
+
 def _dead(service: str, board: EndpointBoard, domains: Domains) -> dict[str, Want]:
     dead = (e for e in sorted(domains.members_of_service(service)) if board.confirmed_dead(e))
     return {e: Want(e, "endpoint", Cause.DEAD, board.states[e].reason or "dead", frozenset({e})) for e in dead}
@@ -79,13 +94,15 @@ def _reason(board: EndpointBoard, members: frozenset[str], diagnosis: Diagnosis)
     return f"{what}: {'; '.join(why[:2])}" if why else what
 
 
-def well(board: EndpointBoard, members: frozenset[str], drain: Drain) -> bool:
+def well(board: EndpointBoard, service: str, drain: Drain) -> bool:
     """The domain may come back: health is decided now, and what is still bad in it is dealt with on its own account.
 
     A drain is only asked this while no diagnosis names its domain, so that single bad endpoints of a zone do not hold it.
     """
-    states = [board.states[e] for e in members]
-    if not states or not all(s.decided and s.health is not Health.UNKNOWN for s in states):
+    if drain.kind == "endpoint":
+        state = board.states.get(drain.name)
+        return state is not None and state.decided and Health.HEALTHY <= state.health < Health.DEGRADED
+    rolls = tuple(board.rolls.inside(service, drain.name))
+    if not rolls or any(r.undecided or r.unknown for r in rolls):
         return False
-    good = [s for s in states if s.health < Health.DEGRADED]
-    return len(good) == len(states) if drain.kind == "endpoint" else bool(good)
+    return any(len(r.worse) < r.size for r in rolls)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from steerd.core.activate import Activation
 from steerd.core.alerts import AlertBoard
+from steerd.core.classes import Classes
 from steerd.core.confirm import Confirmer
 from steerd.core.damping import Damper
 from steerd.core.datagate import LagBoard, lags_to_store
@@ -17,9 +18,9 @@ from steerd.core.effects import Effect, Record
 from steerd.core.gray import GrayBand
 from steerd.core.quorum import EndpointBoard
 from steerd.core.readings import Readings
-from steerd.core.relief import Relief
 from steerd.core.shares import Result
-from steerd.core.steer import Steer
+from steerd.core.split import Splitter
+from steerd.core.steer import RouteState, Steer
 from steerd.core.timers import Timers
 from steerd.core.velocity import Velocity
 from steerd.core.votes import VoteTable
@@ -36,11 +37,11 @@ class ServiceState:
 
     `reason` is the fingerprint of everything that may change a plan (drains, pins, config): a plan is computed again only when
     it changes, so that nothing is reshuffled without a reason. `factors` maps endpoints that weigh less to (factor, since when);
-    `plan_vetoes` is what the last plan stopped. `generation` counts the configs of this service. `adopted` tells that routes'
-    state was taken over or published once.
+    `plan_vetoes` is what the last plan stopped, `short` that something stayed for want of room. `generation` counts the configs of
+    this service. `adopted` tells that routes' state was taken over or published once.
     """
 
-    shares: dict[str, float] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
     result: Result | None = None
     reason: object = None
     generation: int = 0
@@ -51,6 +52,7 @@ class ServiceState:
     bootstrap_since: float | None = None
     undecided_since: float | None = None
     plan_vetoes: tuple[Veto, ...] = ()
+    short: bool = False
     factors: dict[str, tuple[float, float]] = field(default_factory=dict)
     spill: dict[str, float] = field(default_factory=dict)
     standby_since: dict[str, float] = field(default_factory=dict)
@@ -70,11 +72,11 @@ class World:
         self.votes = VoteTable(self.timers)
         self.board = EndpointBoard(self.fleet, self.votes, self.timers)
         self.gray = GrayBand(self.timers)
+        self.votes.watched = self.gray.hot
         self.votes.taken = lambda agent, old, new, now: self.gray.note(agent, old, new, self.board, now)
         self.readings = Readings()
         self.damper = Damper()
         self.velocity = Velocity()
-        self.relief = Relief()
         self.diagnoser = Diagnoser(self.timers)
         self.confirmer = Confirmer()
         self.alerts = AlertBoard(self.emit)
@@ -91,11 +93,15 @@ class World:
         self.state_changed = False
         self.last_change: dict[str, float] = {}
         self.started_at = 0.0
+        self.answered: set[str] = set()
+        """Services that had a quorum since this coordinator began."""
         self.now = 0.0
         self.active: dict[str, Active] = {}
         self.lags = LagBoard()
         self.activations: dict[tuple[str, str], Activation] = {}
         self.wanted_regions: set[tuple[str, str]] = set()
+        self._classes: dict[str, Classes] = {}
+        self._splitters: dict[str, Splitter] = {}
 
     def emit(self, effect: Effect) -> None:
         self.out.append(effect)
@@ -116,6 +122,25 @@ class World:
     def service(self, name: str) -> Service:
         return self.fleet.service_by_name[name]
 
+    def classes(self, service: str) -> Classes:
+        """The kinds of endpoints of a service; made once per config."""
+        known, spec = self._classes.get(service), self.service(service)
+        if known is None or known.service is not spec:
+            known = self._classes[service] = Classes(spec, self.domains.region_of_zone)
+        return known
+
+    def forget_classes(self) -> None:
+        """A new config: what was made for the old one goes."""
+        self._classes, self._splitters = {}, {}
+
+    def splitter(self, state: RouteState) -> Splitter:
+        """What turns shares into a route's desired state; made once per config."""
+        route, classes = state.route, self.classes(state.route.service)
+        known = self._splitters.get(route.key)
+        if known is None or known.route is not route or known.caps is not state.caps or known.classes is not classes:
+            known = self._splitters[route.key] = Splitter(route, state.caps, classes)
+        return known
+
     def observing(self, service: str) -> bool:
         """Observe mode, of the fleet or the service: everything is decided, nothing is written."""
         return "observe" in (self.fleet.mode, self.service(service).mode)
@@ -132,7 +157,7 @@ class World:
             pins=tuple(self.pins[k] for k in sorted(self.pins)),
             freeze=self.freeze,
             desired=desired,
-            shares={n: dict(s.shares) for n, s in self.services.items() if s.shares},
+            shares={n: s.shares for n, s in self.services.items() if s.shares},
             last_change=dict(self.last_change),
             penalties=dict(self.damper.penalties),
             factors={e: f for s in self.services.values() for e, (f, _) in s.factors.items()},

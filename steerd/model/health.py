@@ -27,7 +27,8 @@ class Health(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """What one vantage zone says of one endpoint: the majority of its fresh, non-abstaining agents."""
+    """What one vantage zone says of one endpoint: the majority of its fresh, non-abstaining agents. `check` is the one behind a
+    verdict that is not healthy."""
 
     zone: str
     region: str
@@ -37,6 +38,7 @@ class Voice:
     reason: str | None
     layer: str | None
     agents: tuple[str, ...]
+    check: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from steerd.model.route import Desired
 
-__all__ = ["Active", "Alert", "Cause", "Decision", "Drain", "Freeze", "HardState", "Phase", "Pin", "Veto"]
+__all__ = ["Active", "Alert", "Cause", "Decision", "Drain", "Freeze", "HardState", "Phase", "Pin", "Strain", "Veto"]
 
 DomainKind = Literal["endpoint", "zone", "region"]
 
@@ -32,6 +32,14 @@ class Phase(StrEnum):
     RESTORING = "restoring"
 
 
+@dataclass(frozen=True, slots=True)
+class Strain:
+    """Receivers of a drain as they stand: mean error rate over 60 s (0..1), and the median TTFT in seconds (None: not measured)."""
+
+    errors: float
+    ttft_s: float | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
     """One domain on its way out, out, or on its way back. Frozen: each step replaces it.
@@ -39,7 +47,7 @@ class Drain:
     `service` is None when the drain covers every service (operator drains). `fraction` is the part of the move done:
     1.0 is fully out. `until` is when an operator's drain ends. `step_at` is when its last step was taken.
     `most` is how far it may go: under 1.0 for a repeated gray drain, or one that stopped because its receivers suffered.
-    `by` is "automatic" or an operator's name. `shares` is what each endpoint carried before (explain, impact).
+    `by` is "automatic" or an operator's name. `before` is how the receivers of each service stood when a staged drain began.
     """
 
     name: str
@@ -58,6 +66,7 @@ class Drain:
     force: bool = False
     accept_data_loss: bool = False
     most: float = 1.0
+    before: tuple[tuple[str, Strain], ...] = ()
 
     @property
     def automatic(self) -> bool:

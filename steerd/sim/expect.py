@@ -50,16 +50,18 @@ def _spans(series: Series, start: float, end: float) -> Iterator[tuple[float, fl
 
 
 def _over_time(
-    wanted: Expectation, series: Series, start: float, end: float, holds: Callable[[object], bool], said: str
+    wanted: Expectation, series: Series, start: float, lasts: float, holds: Callable[[object], bool], said: str
 ) -> Verdict:
     """`by`: at some moment; `during`: at every one."""
     if wanted.during is not None:
         start, end = wanted.during
+        if end > lasts:
+            return lasts, f"the rehearsal ended at {lasts:.1f} s, before that"
         for at, _, value in _spans(series, start, end):
             if not holds(value):
                 return at, f"{said} {_word(value)} at {at:.1f} s"
         return None if series else (end, f"{said} never known")
-    end = wanted.by if wanted.by is not None else end
+    end = wanted.by if wanted.by is not None else lasts
     for _, _, value in _spans(series, start, end):
         if holds(value):
             return None

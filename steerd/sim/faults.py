@@ -3,55 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
-from steerd.model.fleet import Fleet
 from steerd.model.vote import Verdict
 from steerd.sim.agent import SimAgent
-from steerd.sim.kernel import Kernel
 from steerd.sim.kinds import PLACES
-from steerd.sim.network import Link, Network
+from steerd.sim.network import Link
 from steerd.sim.process import CoordinatorProcess
-from steerd.sim.provider import Far
 from steerd.sim.scenario import Fault
-from steerd.sim.store import Weather
+from steerd.sim.scene import Scene
 from steerd.sim.targets import Target
 
-__all__ = ["Faults", "Scene"]
-
-
-class Scene(Protocol):
-    """What faults act upon."""
-
-    fleet: Fleet
-    kernel: Kernel
-    network: Network
-    targets: dict[str, Target]
-    agents: dict[str, SimAgent]
-    processes: dict[str, CoordinatorProcess]
-    fars: dict[str, Far]
-    weather: Weather
-
-    def leader(self) -> str:
-        """Who leads now, or led last."""
-
-    def when_applying(self, coordinator: str, then: Callable[[], None]) -> None:
-        """Call `then` right before that coordinator's next write."""
-
-    def said(self, kind: str, of: str, text: str) -> None:
-        """A line of the timeline."""
-
-    def edited(self) -> None:
-        """Somebody changed what a provider serves."""
-
-    def operate(self, fault: Fault) -> None:
-        """An operator's command."""
-
-    def demand(self, service: str, value: float) -> None:
-        """A service's demand changed."""
-
-    def reload(self, fleet: Fleet) -> None:
-        """A new config for everybody."""
+__all__ = ["Faults"]
 
 
 End = Callable[[], None]
@@ -67,7 +29,8 @@ class Faults:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._links: dict[int, list[Link]] = {}
+        self._demands: dict[str, list[tuple[float, float]]] = {}
+        """Service -> (since, demand) of every change that lasts, the newest last."""
 
     def schedule(self, faults: tuple[Fault, ...]) -> None:
         """Put all of them into the heap."""
@@ -284,6 +247,9 @@ class Faults:
             seconds = float(fault.args["seconds"])
             weather.slow_s += seconds
             return lambda: setattr(weather, "slow_s", weather.slow_s - seconds)
+        if fault.kind == "stale-reads":
+            weather.data.fall_behind()
+            return weather.data.catch_up
         weather.data.lose_leader()
         if fault.kind == "leader-loss":
             self._scene.kernel.after(weather.election_s, weather.data.elect)
@@ -350,8 +316,17 @@ class Faults:
         return nothing
 
     def _demand(self, fault: Fault, target: str) -> End:
-        self._scene.demand(target, float(fault.args["value"]))
-        return nothing
+        """At its end what was asked for before is asked for again, or what has begun since and still lasts."""
+        surges = self._demands.setdefault(target, [])
+        surge = (fault.at, float(fault.args["value"]))
+        surges.append(surge)
+        self._scene.demand(target, surge[1])
+
+        def end() -> None:
+            surges.remove(surge)
+            self._scene.demand(target, surges[-1][1] if surges else None)
+
+        return end
 
     def _clock(self, fault: Fault, target: str) -> End:
         scene = self._scene

@@ -259,7 +259,11 @@ def guards_hold(ledger: Ledger, world: World, new: Iterable[Drain], at: float) -
 
 
 def velocity_and_floor_hold(ledger: Ledger, world: World, decision: Decision, at: float) -> None:
-    """3, when a decision is made: what all automatic moves of the living took away, and what stays in rotation."""
+    """3, when a decision is made: what all automatic moves of the living took away, and what stays in rotation.
+
+    What is taken away is a part of an endpoint's normal share: the steps of a drain together take one capacity, and so does a
+    drain of what weighed less before.
+    """
     ledger.counts[3] += 1
     spec, rules = world.service(decision.service), world.fleet.guards
     before = ledger.shares.get(decision.service)
@@ -267,10 +271,12 @@ def velocity_and_floor_hold(ledger: Ledger, world: World, decision: Decision, at
         return
     living = _living(world, decision.service)
     total = sum(e.capacity for e in spec.endpoints)
+    result = world.services[decision.service].result
     for endpoint in spec.endpoints:
-        was, now = before.get(endpoint.name, 0.0), decision.shares.get(endpoint.name, 0.0)
-        if endpoint.name in living and was > _TINY and now < was - _TINY:
-            ledger.removed.append((at, decision.service, endpoint.capacity * (was - now) / was))
+        normal = result.normal.get(endpoint.name, 0.0) if result is not None else 0.0
+        was, now = (min(s.get(endpoint.name, 0.0), normal) for s in (before, decision.shares))
+        if endpoint.name in living and now < was - _TINY:
+            ledger.removed.append((at, decision.service, endpoint.capacity * (was - now) / normal))
     ledger.removed = [r for r in ledger.removed if at - r[0] < rules.max_removed_per_s]
     gone = sum(c for _, s, c in ledger.removed if s == decision.service)
     if total and gone > rules.max_removed_share * total * 1.02 + _TINY:
@@ -315,7 +321,7 @@ def pins_win_and_expire(ledger: Ledger, world: World, now: float, at: float) -> 
     """13."""
     for pin in world.pins.values():
         ledger.counts[13] += 1
-        if now > pin.until + 2.0:
+        if now > pin.until + 2.0 and world.freeze is None:  # an operator's freeze holds it
             ledger.broken(13, at, f"the pin on {pin.name} outlived its end")
         for service in world.domains.services_in(pin.name):
             result = world.services[service].result

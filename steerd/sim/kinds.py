@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["KINDS", "NEEDS", "PLACES"]
+__all__ = ["KINDS", "LASTING", "NEEDS", "ONCE", "PLACES"]
 
 PLACES = ("endpoint", "zone", "region", "service")
 """What may be hit by an endpoint's fault: it hits all endpoints in it."""
@@ -19,7 +19,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "link": ("loss", "partition", "latency"),
     "agent": ("isolate", "pause", "lie", "crash", "lag"),
     "coordinator": ("crash", "pause", "isolate"),
-    "store": ("quorum-loss", "leader-loss", "slow"),
+    "store": ("quorum-loss", "leader-loss", "slow", "stale-reads"),
     "provider": ("errors", "throttle", "timeout-applied", "external-edit"),
     "dependency": ("crash", "slow", "lag"),
     "operator": ("drain", "restore", "pin", "unpin", "freeze", "unfreeze"),
@@ -44,11 +44,11 @@ NEEDS: Mapping[tuple[str, str], Mapping[str, bool]] = {
     ("store", "slow"): {"seconds": True},
     ("provider", "external-edit"): {"record": True, "set": True},
     ("dependency", "lag"): {"seconds": True},
-    ("operator", "drain"): {"name": True, "for": False, "reason": False, "now": False, "force": False},
-    ("operator", "restore"): {"name": True, "reason": False, "now": False, "force": False},
-    ("operator", "pin"): {"name": True, "share": True, "for": False, "reason": False},
+    ("operator", "drain"): {"name": True, "reason": False, "now": False, "force": False, "accept_data_loss": False},
+    ("operator", "restore"): {"name": True, "reason": False, "now": False, "force": False, "accept_data_loss": False},
+    ("operator", "pin"): {"name": True, "share": True, "reason": False},
     ("operator", "unpin"): {"name": True},
-    ("operator", "freeze"): {"for": False, "reason": False},
+    ("operator", "freeze"): {"reason": False},
     ("operator", "unfreeze"): {},
     ("demand", "set"): {"service": True, "value": True},
     ("clock", "jump"): {"by": True},
@@ -56,3 +56,19 @@ NEEDS: Mapping[tuple[str, str], Mapping[str, bool]] = {
     ("config", "reload"): {"file": True},
 }
 """(on, kind) -> the keys it takes beside the times, and whether each must stand."""
+
+ONCE = frozenset(
+    {
+        ("operator", "restore"),
+        ("operator", "unpin"),
+        ("operator", "unfreeze"),
+        ("config", "reload"),
+        ("clock", "jump"),
+        ("provider", "external-edit"),
+        ("store", "leader-loss"),
+    }
+)
+"""(on, kind) of what happens once: it has no end."""
+
+LASTING = frozenset({("operator", "drain"), ("operator", "pin"), ("operator", "freeze")})
+"""(on, kind) of what is asked for some time, and ended by steerd itself."""

@@ -41,6 +41,16 @@ class SignedDuration(Duration):
         return -super().parse(text[1:]) if text.startswith("-") else super().parse(text)
 
 
+class _Instance(Name):
+    """A dependency, or with `@REGION` its instance there."""
+
+    expects = "a dependency, or DEPENDENCY@REGION"
+
+    def parse(self, text: str) -> str:
+        name, at, region = text.partition("@")
+        return f"{super().parse(name)}{at}{super().parse(region) if at else ''}"
+
+
 class _Any(Raw):
     """A node read later, when the fleet is known."""
 
@@ -69,9 +79,9 @@ FAULT = Table(
                 "coordinator",
                 "store",
                 "provider",
-                "dependency",
             )
         },
+        "dependency": Field(_Instance()),
         "link": Field(_LINK),
         "operator": Field(Choice(KINDS["operator"])),
         "demand": Field(_DEMAND),
@@ -94,6 +104,7 @@ FAULT = Table(
         "share": Field(Fraction()),
         "now": Field(Bool()),
         "force": Field(Bool()),
+        "accept_data_loss": Field(Bool()),
         "by": Field(SignedDuration()),
         "file": Field(Text(expects="a config file")),
     },

@@ -14,6 +14,10 @@ from typing import Any
 
 __all__ = ["ProcessLoop"]
 
+_RESOLUTION_S = 1e-9
+"""A timer this close is due, as in asyncio: a clock that was suspended is a difference of two, and may fall short of a timer by
+its rounding again and again."""
+
 
 class _Call(asyncio.TimerHandle):
     """What `call_soon` and `call_at` return. It sets its fields itself: the base class asks the loop for its debug mode first."""
@@ -107,8 +111,9 @@ class ProcessLoop(asyncio.BaseEventLoop):
 
     def _turns(self) -> float:
         soon, timers = self._soon, self._timers
+        due = self._now + _RESOLUTION_S
         while True:
-            while timers and (timers[0][2].off or timers[0][0] <= self._now):
+            while timers and (timers[0][2].off or timers[0][0] <= due):
                 soon.append(heapq.heappop(timers)[2])
             if not soon:
                 return timers[0][0] if timers else float("inf")

@@ -28,12 +28,13 @@ class Served:
     def read(
         self, fleet: Fleet, fars: Mapping[str, Far], services: Iterable[Service] | None = None
     ) -> dict[str, float]:
-        """Reads the records of `services` (all, and nothing else is known any more, without). Returns what they concern: name ->
-        share. A zone that carries several services has the mean of its shares of each."""
+        """Reads the records of `services` (all without, and what others had is gone). Returns what they concern: name -> share.
+        A zone that carries several services has the mean of its shares of each; a name that carries nothing any more has 0."""
+        changed: dict[str, None] = {}
         if services is None:
+            changed.update(dict.fromkeys(self._by_name))
             self._by_name = {}
             services = fleet.services
-        changed: dict[str, None] = {}
         for service in services:
             shares = shares_of(fleet, service, fars)
             if not shares:
@@ -43,10 +44,13 @@ class Served:
                 share = shares.get(endpoint.name, 0.0)
                 for name in (endpoint.name, endpoint.zone, fleet.vantage_region(endpoint.zone)):
                     mine[name] = mine.get(name, 0.0) + share
+            for name in [n for n, known in self._by_name.items() if service.name in known and n not in mine]:
+                del self._by_name[name][service.name]
+                changed[name] = None
             for name, share in mine.items():
                 self._by_name.setdefault(name, {})[service.name] = share
             changed.update(dict.fromkeys(mine))
-        return {n: sum(s) / len(s) for n in changed if (s := self._by_name[n].values())}
+        return {n: sum(s) / len(s) if (s := self._by_name.get(n, {}).values()) else 0.0 for n in changed}
 
 
 def publish_healthy(fleet: Fleet, fars: Mapping[str, Far]) -> None:
@@ -58,7 +62,7 @@ def publish_healthy(fleet: Fleet, fars: Mapping[str, Far]) -> None:
         state.observed = Observed({t.key: 0 for t in state.route.targets}, exists=False)
     for service in fleet.services:
         planned = plan_service(world, service.name, (), 0.0)
-        fence = Fence(fleet.name, 1, 1, plan_hash(planned.routes))
+        fence = Fence(fleet.name, 1, 1, plan_hash(world, planned.routes))
         for key, desired in planned.routes.items():
             route = fleet.route_by_key[key]
             members = {m.target: m for m in desired.members if m.weight > 0}

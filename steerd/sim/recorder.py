@@ -44,6 +44,9 @@ class Recorder:
         self.writes: list[tuple[float, str]] = []
         self.timeline: list[dict[str, Any]] = []
         self.dropped = 0
+        self._unknown: dict[str, None] = {}
+        """Endpoints whose health is not known yet, of the fleet that is seen."""
+        self._seen: Fleet | None = None
         self._diagnosed: dict[str, object] = {}
         self._active: dict[tuple[str, str], str] = {}
 
@@ -56,6 +59,7 @@ class Recorder:
                 self._record(world, effect, at)
             elif isinstance(effect, Alert):
                 self.alert(effect.alert.kind, effect.alert.of, effect.alert.text, at, active=effect.active)
+        self._first_answers(world, at)
         self._domains(world, at)
         put(self.frozen, at, self._is_frozen(world))
         for name, series in self.agents.items():
@@ -87,7 +91,26 @@ class Recorder:
         if record.kind not in _QUIET:
             self.say(at, record.kind, record.of, record.text)
 
+    def _first_answers(self, world: World, at: float) -> None:
+        """The engine has no word on an endpoint that turns out healthy at first sight: its state tells. Costs nothing once all
+        are known."""
+        if self._seen is not world.fleet:
+            self._seen = world.fleet
+            self._unknown = {n: None for n in sorted(world.board.states) if self._word_of(n) == Health.UNKNOWN.word}
+        for name in tuple(self._unknown):
+            state = world.board.states.get(name)
+            if state is not None:
+                self._set_health(name, state.health, at)
+
+    def _word_of(self, endpoint: str) -> str:
+        series = self.health.get(endpoint)
+        return str(series[-1][1]) if series else Health.UNKNOWN.word
+
     def _set_health(self, name: str, health: Health, at: float) -> None:
+        if health is Health.UNKNOWN:
+            self._unknown[name] = None
+        else:
+            self._unknown.pop(name, None)
         series = self.health.setdefault(name, [(0.0, Health.UNKNOWN.word)])
         before = series[-1][1]
         if put(series, at, health.word) and not (before == "unknown" and health is Health.HEALTHY):

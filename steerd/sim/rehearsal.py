@@ -20,6 +20,7 @@ from steerd.sim.agent import SimAgent
 from steerd.sim.faults import Faults
 from steerd.sim.kernel import Kernel
 from steerd.sim.network import Network
+from steerd.sim.outside import SimHooks, unmeasured
 from steerd.sim.process import CoordinatorProcess, SimClock
 from steerd.sim.provider import Far, SimProvider, capabilities_of
 from steerd.sim.published import Served, publish_healthy
@@ -44,7 +45,7 @@ _PHASES = 2
 
 
 class Rehearsal:
-    """Implements what faults act upon (`faults.Scene`), what agents speak to (`agent.Hub`) and who hears of it all."""
+    """Implements what faults act upon (`scene.Scene`), what agents speak to (`agent.Hub`) and who hears of it all."""
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self.scenario, self.fleet, self.seed = scenario, scenario.fleet, seed
@@ -69,7 +70,7 @@ class Rehearsal:
         self._viewer = self.fleet.coordinators[0].name if self.fleet.coordinators else ""
         self._view: World | None = None
         self._at_write: dict[str, list[Callable[[], None]]] = {}
-        self._demands: dict[str, float] = {}
+        self._demands: dict[str, float | None] = {}
         self._commands = 0
         self.processes = {c.name: self._process(c.name) for c in self.fleet.coordinators}
         self.kernel.processes.extend(self.processes.values())
@@ -103,7 +104,16 @@ class Rehearsal:
         def make(clock: SimClock, observer: NullObserver, alive: Callable[[], bool]) -> Coordinator:
             providers = {far.name: SimProvider(name, far, self.network, self, self._rng) for far in self.fars.values()}
             store = SimStore(self.data, self.weather.hook(name, alive), self.watch.stored)
-            return Coordinator(self.fleet, name, store=store, providers=providers, clock=clock, observer=observer)
+            return Coordinator(
+                self.fleet,
+                name,
+                store=store,
+                providers=providers,
+                clock=clock,
+                observer=observer,
+                hooks=SimHooks(),
+                ask=unmeasured,
+            )
 
         return CoordinatorProcess(name, self.kernel, self._epoch_s, self, make)
 
@@ -152,7 +162,7 @@ class Rehearsal:
         done = fault.on in ("clock", "config") or (fault.on, fault.kind) == ("store", "leader-loss")
         return fault.at if done else float("inf")
 
-    # -- faults.Scene -------------------------------------------------------------------------------------------------
+    # -- scene.Scene -------------------------------------------------------------------------------------------------
 
     def leader(self) -> str:
         """Who leads by the store, else who led last."""
@@ -184,6 +194,7 @@ class Rehearsal:
             share=args.get("share"),
             now=bool(args.get("now", False)),
             force=bool(args.get("force", False)),
+            accept_data_loss=bool(args.get("accept_data_loss", False)),
         )
         self._ask(command, self.kernel.now + _ASK_FOR_S)
 
@@ -203,7 +214,7 @@ class Rehearsal:
         else:
             process.operate(command, answered)
 
-    def demand(self, service: str, value: float) -> None:
+    def demand(self, service: str, value: float | None) -> None:
         """Every coordinator observes it, those that start later too."""
         self._demands[service] = value
         for process in self.processes.values():
@@ -218,12 +229,16 @@ class Rehearsal:
         for process in self.processes.values():
             if process.coordinator is not None:
                 process.call(self._reload, process, fleet)
-        plans = watchlists(fleet, self.agents)
+        plans = watchlists(fleet, fleet.agent_by_name)
         for name, agent in self.agents.items():
             if name in plans:
                 agent.reload(fleet, plans[name])
             else:
                 agent.stop()
+        for name, plan in plans.items():
+            if name not in self.agents:
+                self.agents[name] = self._agent(name, plan, len(self.agents))
+            self.agents[name].start()  # does nothing where it runs, or where its host is gone
 
     def _reload(self, process: CoordinatorProcess, fleet: Fleet) -> None:
         if process.coordinator is not None and (why := process.coordinator.reload(fleet)) is not None:
@@ -324,7 +339,9 @@ class Rehearsal:
         self._publish(f"{far.name}/{name}")
 
     def _publish(self, route: str | None = None) -> None:
-        """Shares as served now: of the service whose `route` was written, or of all."""
-        known = self.fleet.route_by_key.get(route) if route is not None else None
-        concerned = (self.fleet.service_by_name[known.service],) if known is not None else None
-        self.recorder.publish(self._served.read(self.fleet, self.fars, concerned), self.kernel.now)
+        """Shares as served now: of the service whose `route` was written, or of all. What is served is read by the config that
+        is in force at the leader: one that it refused changes nothing."""
+        fleet = self._view.fleet if self._view is not None else self.fleet
+        known = fleet.route_by_key.get(route) if route is not None else None
+        concerned = (fleet.service_by_name[known.service],) if known is not None else None
+        self.recorder.publish(self._served.read(fleet, self.fars, concerned), self.kernel.now)

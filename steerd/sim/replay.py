@@ -1,7 +1,8 @@
 """Replay: a coordinator's recorded inputs, fed to the core of today. Where it would now decide differently is told.
 
 A ring holds inputs only. What was decided then is read off them: a provider's answer names the decision that was applied, and
-what was observed afterwards is what it wrote. A decision that today's core does not make, or makes otherwise, differs.
+what was observed afterwards is what it wrote. A decision that today's core does not make, or makes otherwise, differs. So does
+one that only today's core makes: every write asked for is answered, and nothing recorded answers this one.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import Any
 from steerd.coordinator.ring import RecordedEvent, read
 from steerd.core.effects import Apply, Effect, Record
 from steerd.core.engine import Engine
-from steerd.core.events import ApplyFinished, Event, VerifyFinished
+from steerd.core.events import ApplyFinished, Event, LeadershipChanged, VerifyFinished
 from steerd.model.route import Desired, Observed
 
 __all__ = ["Difference", "Replayed", "replay", "told"]
 
 _ENGINE = "replay"
+_ANSWERED_S = 60.0
+"""By then a write asked for has its answer: a call's deadline, the queue before it, and a wide margin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +64,45 @@ def replay(path: Path) -> Replayed:
     """Feed everything at `path` to a new engine. Raises FileNotFoundError, or ValueError when it is no ring file."""
     found = Replayed()
     engine: Engine | None = None
-    asked: dict[tuple[str, str], Apply] = {}
+    asked: _Asked = {}
+    open_: dict[tuple[str, str], tuple[float, Apply]] = {}
+    now = 0.0
     for recorded in read(path):
+        event = recorded.event
+        if recorded.starts or engine is None or (isinstance(event, LeadershipChanged) and not event.leading):
+            _unanswered(found, open_, now)
         if recorded.starts or engine is None:
             engine = Engine(_ENGINE)
             asked = {}
             found.starts += 1
+        now = recorded.now
         _compare(found, recorded, asked)
-        for effect in engine.step(recorded.event, recorded.now):
-            _note(found, effect, recorded.now, asked)
+        if isinstance(event, ApplyFinished | VerifyFinished):
+            open_.pop((event.route, event.decision), None)
+        for effect in engine.step(event, now):
+            _note(found, effect, now, asked)
+            if isinstance(effect, Apply) and effect.attempt == 1:
+                open_[effect.route, effect.decision] = now, effect
         found.events += 1
+    _unanswered(found, open_, now)
+    found.differences.sort(key=lambda d: d.at)
     return found
 
 
-def _note(found: Replayed, effect: Effect, now: float, asked: dict[tuple[str, str], Apply]) -> None:
+_Asked = dict[tuple[str, str], Apply]
+"""(route, decision) -> the write that today's core asked for."""
+
+
+def _unanswered(found: Replayed, open_: dict[tuple[str, str], tuple[float, Apply]], now: float) -> None:
+    """What nobody recorded an answer to was not asked for then, unless the recording ended, or the lead was lost, before one
+    could come."""
+    for (route, decision), (at, apply) in open_.items():
+        if now - at > _ANSWERED_S:
+            found.differences.append(Difference(at, route, decision, "nothing", _desired(apply.desired)))
+    open_.clear()
+
+
+def _note(found: Replayed, effect: Effect, now: float, asked: _Asked) -> None:
     if isinstance(effect, Apply):
         found.applies += 1
         asked[effect.route, effect.decision] = effect
@@ -82,7 +110,7 @@ def _note(found: Replayed, effect: Effect, now: float, asked: dict[tuple[str, st
         found.notes.append((now, effect.text))
 
 
-def _compare(found: Replayed, recorded: RecordedEvent, asked: dict[tuple[str, str], Apply]) -> None:
+def _compare(found: Replayed, recorded: RecordedEvent, asked: _Asked) -> None:
     """What came back then, against what today's core asked for."""
     event = recorded.event
     done = _done(event)

@@ -64,7 +64,8 @@ class Weather:
             await asyncio.sleep(_CALL_S + self.slow_s + way.latency_s)
             if not alive():
                 raise StoreUnavailable("this process is gone")
-            if self.data.leaderless and operation != "open":
+            stale = self.data.behind and operation in ("get", "range")  # these ask no quorum
+            if self.data.leaderless and operation != "open" and not stale:
                 await asyncio.sleep(_HANG_S)
                 if self.data.leaderless:
                     raise StoreUnavailable("the cluster has no leader")

@@ -51,7 +51,8 @@ class Trouble:
             mine = fleet.service_by_name[service].depends_on
             return everybody if fault.target.partition("@")[0] in mine and fault.kind != "lag" else set()
         if fault.on == "agent":
-            return {fleet.agent_by_name[fault.target].zone}
+            liar = fleet.agent_by_name.get(fault.target)
+            return {liar.zone} if liar is not None else set()  # another config has no such agent
         if fault.on == "link":
             source, to = network.selects(fault.args["from"]), network.selects(fault.args["to"])
             return {

@@ -82,7 +82,7 @@ class Watch:
         at = self._now()
         if isinstance(event, OperatorCommand):
             self.ledger.operated_at = at
-        if world.pins:
+        if world.pins and world.leading:  # who follows knows what the store said last, and ends nothing
             rules.pins_win_and_expire(self.ledger, world, now, at)
         if isinstance(event, ConfigLoaded | LeadershipChanged):
             self._penalties(world, world.damper.penalties, at)  # others, or other bounds

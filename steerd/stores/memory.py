@@ -30,12 +30,37 @@ class MemoryData:
         self.entries: dict[str, Entry] = {}
         self.leases: dict[int, _Lease] = {}
         self.revision = 1
+        self._behind = 0
+        self._old: dict[str, Entry] = {}
         self._next_lease = 1
 
     def expire(self) -> None:
         """Drop the leases that have run out, and their keys."""
         now = self.now()
         self.drop([i for i, lease in self.leases.items() if lease.expires <= now])
+
+    @property
+    def behind(self) -> bool:
+        """Whether reads are stale now."""
+        return self._behind > 0
+
+    @property
+    def readable(self) -> dict[str, Entry]:
+        """What a read finds."""
+        return self._old if self._behind else self.entries
+
+    def fall_behind(self) -> None:
+        """From now on reads find what is held now, whatever is written: as etcd's serializable reads on a member that is cut off
+        from the others. Counted: as many `catch_up` end it."""
+        if not self._behind:
+            self._old = dict(self.entries)
+        self._behind += 1
+
+    def catch_up(self) -> None:
+        """Reads are linearizable again, as the contract says."""
+        self._behind -= 1
+        if not self._behind:
+            self._old = {}
 
     def drop(self, ended: list[int]) -> None:
         """End these leases and delete their keys."""
@@ -70,16 +95,17 @@ class MemoryStore:
 
     async def get(self, key: str) -> Entry | None:
         await self._start("get")
-        found = self.data.entries.get(key)
+        found = self.data.readable.get(key)
         await self._phase("get", "after")
         return found
 
     async def range(self, prefix: str, *, limit: int = 0, reverse: bool = False, after: str = "") -> list[Entry]:
         await self._start("range")
-        keys = sorted((k for k in self.data.entries if k.startswith(prefix)), reverse=reverse)
+        entries = self.data.readable
+        keys = sorted((k for k in entries if k.startswith(prefix)), reverse=reverse)
         if after:
             keys = [k for k in keys if (k < after if reverse else k > after)]
-        found = [self.data.entries[k] for k in (keys[:limit] if limit > 0 else keys)]
+        found = [entries[k] for k in (keys[:limit] if limit > 0 else keys)]
         await self._phase("range", "after")
         return found
 

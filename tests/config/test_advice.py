@@ -40,6 +40,13 @@ def test_two_regions_and_no_outside_vantage() -> None:
         ("ttl: 30s", "ttl: 10m", "may be cached for 10m, longer than the RTO of 1m"),
         ("    demand: 100", "    fallback: elsewhere\n    demand: 100", "falls back on 'elsewhere'"),
         ("us: {dsn: {env: US_DSN}}", "", "endpoints in us, where dependency vectors has no instance"),
+        ("prefer: {eu: 60%, us: 40%}", "prefer: {eu: 90%, us: 10%}", "cannot give us 10%"),
+        ("prefer: {eu: 60%, us: 40%}", "prefer: {eu: 20%, us: 80%}", "cannot give eu 20%"),
+        (
+            "mode: active-active, prefer: {eu: 60%, us: 40%}",
+            "mode: active-passive, order: [eu, us], trickle: 1%",
+            "dns/chat.example.net knows members and no weights, so it cannot give us 1%",
+        ),
         ("ramp: {", 'alerts: [{webhook: "https://hooks.internal/x"}]\nramp: {', "alerts are not sent anywhere yet"),
         (
             "interval: 30s}",

@@ -15,7 +15,7 @@ from steerd.coordinator.clock import SystemClock
 from steerd.coordinator.journal import Journal, Note, Receipt, StaleEpochError
 from steerd.model.plan import Decision, HardState
 from steerd.model.route import Desired, Member
-from steerd.stores.base import Put, Store, StoreError, StoreUnavailable
+from steerd.stores.base import Delete, Put, Store, StoreError, StoreUnavailable
 from steerd.stores.memory import MemoryData, MemoryStore
 from steerd.stores.sqlite import SqliteStore, boottime
 from tests.coordinator.rig import VirtualClock
@@ -65,6 +65,26 @@ def journal(store: Store, **bounds: Any) -> Journal:
 async def test_a_fresh_store_holds_nothing(store: Store) -> None:
     loaded = await journal(store).lead(await seat(store))
     assert (loaded.state, loaded.open) == (None, ())
+
+
+async def test_nobody_leads_on_a_stale_read() -> None:
+    """What is read is older than the lead, so it may be anything: it is asked for again until it is not."""
+    data = MemoryData(boottime)
+    store = MemoryStore(data)
+    await store.open()
+    first = await seat(store)
+    old = journal(store)
+    await old.lead(first)
+    await old.persist([decision(first, 1)], state(first, 1))
+    data.fall_behind()
+    await old.persist([decision(first, 2)], state(first, 2))
+    await store.txn((), (Delete("/acme/leader"),))
+    token, new = await seat(store), journal(store)
+    with pytest.raises(StoreUnavailable, match="stale"):
+        await new.lead(token)
+    assert not new.leading
+    data.catch_up()
+    assert (await new.lead(token)).state == state(first, 2)
 
 
 async def test_a_decision_without_receipt_is_found_open(store: Store) -> None:

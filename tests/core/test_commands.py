@@ -53,7 +53,7 @@ def test_data_that_is_behind_keeps_a_region_out_unless_its_loss_is_accepted() ->
     answer = b.command("restore", "eu")
     assert answer.result == "vetoed"
     assert answer.text.startswith("data: state in eu was 300 s behind")
-    assert answer.text.endswith("--accept-data-loss brings it back all the same")
+    assert answer.text.endswith("--force does not pass this: add --accept-data-loss")
     assert b.command("restore", "eu", accept_data_loss=True).result == "ok"
     b.run(1)
     assert b.share("eu") == pytest.approx(0.05, abs=0.01)

@@ -108,7 +108,7 @@ class World(RuleBasedStateMachine):
                 for r in service.routes
             )
             fleet = replace(fleet, services=(replace(fleet.services[0], routes=routes),))
-        self.bench.reload(fleet, self.caps)
+        self.bench.reload(fleet, self.caps, accepted=True)
 
     @precondition(lambda self: self.bench.state is not None)
     @rule(away=st.sampled_from((0.0, 30.0)))
@@ -177,6 +177,9 @@ class World(RuleBasedStateMachine):
         bench = self.bench
         bench.fail = None
         bench.muted.clear()
+        bench.deliver_event(
+            ev.DemandObserved("chat", 100.0)
+        )  # a removal accepted against the odds is told until demand fits
         for name in list(self.world.pins):
             bench.command("unpin", name)
         bench.command("unfreeze")

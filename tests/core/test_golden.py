@@ -106,7 +106,10 @@ class Player:
         verdict = Verdict(verb) if verb in ("healthy", "degraded", "saturated") else Verdict.UNHEALTHY
         reason = "wrong answer" if verb == "wrong" else "connection refused"
         layer = Layer(options["layer"]) if "layer" in options else None
-        bench.all_say(verdict, endpoints, agents, transport=verb == "unhealthy", reason=reason, layer=layer)
+        check = options.get("check")
+        bench.all_say(
+            verdict, endpoints, agents, transport=verb == "unhealthy", reason=reason, layer=layer, check=check
+        )
 
     def _tell(self, after: float, effect: fx.Effect) -> str | None:
         at = f"+{after:.1f}s"

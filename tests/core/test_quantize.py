@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steerd.core.quantize import desired_for, realised, scoped
+from steerd.core.quantize import realised
 from steerd.model.route import Capabilities, Route, Target
+from tests.support.plain_split import desired_for, scoped
 
 MEMBERSHIP = Capabilities(membership=True, dns=True)
 

@@ -151,3 +151,25 @@ def test_nothing_left_to_receive_leaves_traffic_where_it_is() -> None:
     fleet = slots(eua=100, eub=100)
     result = compute(Inputs(fleet, (mover(Cause.DEAD, "eua-1", "eub-1"),), demand=100))
     assert result.shares == pytest.approx({"eua-1": 0.5, "eub-1": 0.5})
+
+
+def test_what_a_partly_drained_endpoint_keeps_comes_before_what_it_takes_from_the_dead() -> None:
+    """Found by hypothesis: as a last receiver it was filled up, and what it could not give away came on top."""
+    three = tuple(Slot(f"eua-{n}", "eua", "eu", 1.0) for n in range(3))
+    movers = (mover(Cause.DEAD, "eua-0"), mover(Cause.DOWN, "eua-1", fraction=0.25))
+    result = compute(Inputs(three, movers, None, 3.0, 0.8, "shed"))
+    assert result.shares["eua-1"] * 3.0 <= 1.0 + TINY
+    assert result.shares["eua-0"] == pytest.approx(1 / 3)
+
+
+def test_only_what_is_forced_goes_past_the_limit() -> None:
+    """The forced drain takes its room first: the down zone beside it keeps what does not fit, and fills nobody up before."""
+    movers = (mover(Cause.DOWN, "eub-1"), mover(Cause.OPERATOR, "euc-1", force=True))
+    result = compute(Inputs(slots(eua=100, eub=100, euc=100), movers, demand=200))
+    assert result.shares == pytest.approx({"eua-1": 2 / 3, "eub-1": 1 / 3, "euc-1": 0})
+    assert result.overloaded
+
+
+def test_a_pin_stands_though_it_is_over_the_limit() -> None:
+    shares = compute(Inputs(slots(eua=100, eub=100, euc=100), demand=200, pins={"eua-1": 0.7})).shares
+    assert shares == pytest.approx({"eua-1": 0.7, "eub-1": 0.15, "euc-1": 0.15})

@@ -363,6 +363,20 @@ def test_a_pass_in_turn_is_that_agents_whole_word() -> None:
     assert run.state is CheckState.GOOD
 
 
+def test_saturated_in_turn_is_that_agents_whole_word() -> None:
+    run = CheckRun(CheckRule("user_path", Layer.USER_PATH, interval_s=30.0, period_s=210.0), RULES, 0.0)
+    run.observe(sample(Status.PASS, layer=Layer.USER_PATH))
+    run.observe(sample(Status.SATURATED, layer=Layer.USER_PATH))
+    assert run.state is CheckState.SATURATED
+    run.observe(sample(Status.FAIL, layer=Layer.USER_PATH, counts_as=3))
+    run.observe(sample(Status.SATURATED, layer=Layer.USER_PATH))
+    assert run.state is CheckState.SATURATED, "what answers that it is full does not fail"
+    often = make_run(Layer.USER_PATH)
+    for status in (Status.PASS, Status.PASS, Status.PASS, Status.SATURATED):
+        often.observe(sample(status, layer=Layer.USER_PATH))
+    assert often.state is CheckState.GOOD, "where every agent looks at every interval, one look is one look"
+
+
 def test_a_paid_look_that_never_connected_is_one_look_and_is_repeated() -> None:
     t = tracker(Layer.USER_PATH)
     feed(t, "P", Layer.USER_PATH)

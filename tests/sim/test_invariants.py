@@ -6,7 +6,7 @@ import pytest
 
 from steerd.core.effects import Record as Note
 from steerd.core.events import Tick
-from steerd.model.plan import Cause, Drain, Penalty, Phase
+from steerd.model.plan import Cause, Decision, Drain, Penalty, Phase, Pin
 from steerd.model.route import Fence, Member
 from steerd.providers.memory import Record
 from steerd.providers.registry import CAPABILITIES
@@ -123,6 +123,50 @@ def test_two_zones_of_a_region() -> None:
     assert broken(other) == []
 
 
+def taken(fractions: list[tuple[set[str], float]], apart_s: float = 60.0) -> rules.Ledger:
+    """What the rule finds when decision after decision takes these zones' endpoints down to these parts of their share."""
+    bench = Bench(make_fleet())
+    bench.lead()
+    bench.all_say("healthy")  # type: ignore[arg-type]  # the word of the enum
+    bench.run(1.0)
+    world, book = bench.engine.world, ledger()
+    result = world.services["chat"].result
+    assert result is not None
+    shares = book.shares["chat"] = dict(result.normal)
+    for number, (zones, left) in enumerate(fractions):
+        for zone in zones:
+            drain = Drain(
+                name=zone, kind="zone", cause=Cause.GRAY, by="automatic", reason="", since=0.0, service="chat"
+            )
+            world.drains.book[drain.key] = drain
+        shares = {
+            e.name: result.normal[e.name] * left if e.zone in zones else shares[e.name]
+            for e in world.service("chat").endpoints
+        }
+        made = Decision(epoch=2, seq=number, at=0.0, service="chat", routes={}, shares=shares, config_hash="", plan="")
+        rules.velocity_and_floor_hold(book, world, made, number * apart_s)
+        book.shares["chat"] = shares
+    return book
+
+
+def removed(book: rules.Ledger) -> list[str]:
+    return [v.text for v in book.violations if "was removed" in v.text]
+
+
+def test_the_steps_of_a_drain_take_its_capacity_once() -> None:
+    steps = (0.75, 0.5, 0.25, 0.0)
+    assert broken(taken([({"eua", "usa"}, left) for left in steps])) == []
+    assert broken(taken([({"eua", "usa", "eub"}, left) for left in steps])) == []
+    found = taken([({"eua", "usa", "eub", "usb"}, left) for left in steps])
+    assert removed(found) == ["67% of chat was removed within 300 s"]
+
+
+def test_what_was_taken_long_ago_is_not_counted() -> None:
+    moves = [({"eua", "usa", "eub"}, 0.0), ({"usb"}, 0.0)]
+    assert removed(taken(moves, apart_s=100.0)) == ["67% of chat was removed within 300 s"]
+    assert removed(taken(moves, apart_s=400.0)) == []
+
+
 def test_penalties() -> None:
     book = ledger()
     rules.penalties_stay_in_bounds(book, {"a": 12000.0}, 12000.0, 0.0)
@@ -144,6 +188,18 @@ def test_a_step_is_asked_about_those_it_names_and_the_end_about_all(penalised: s
     else:
         watch.stepped(world, Tick(), (Note("drain", named, "out", 0.0, {}),), 0.0)
     assert [v["invariant"] for v in watch.violations] == [15]
+
+
+def test_only_who_leads_ends_a_pin() -> None:
+    bench = Bench(make_fleet())
+    world = bench.engine.world
+    watch = Watch(world.fleet, SimData(lambda: 0.0), lambda: 0.0, lambda endpoint: set())
+    world.pins["eua"] = Pin(name="eua", share=0.1, by="me", reason="", since=bench.now - 600.0, until=bench.now - 60.0)
+    watch.stepped(world, Tick(), (), bench.now)
+    assert watch.violations == []
+    world.leading = True
+    watch.stepped(world, Tick(), (), bench.now)
+    assert [v["invariant"] for v in watch.violations] == [13]
 
 
 def test_every_rule_has_words() -> None:

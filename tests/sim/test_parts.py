@@ -128,6 +128,16 @@ def test_timers_of_one_moment_ring_in_their_order_unless_cancelled() -> None:
     loop.close()
 
 
+def test_a_timer_that_rounding_puts_a_hair_ahead_rings() -> None:
+    """A suspended machine's clock is a difference: 70.3 - 30.1 falls short of 40.2."""
+    loop, seen = ProcessLoop(0.0), []
+    loop.call_at(40.2, seen.append, "rung")
+    assert 70.3 - 30.1 < 40.2
+    assert loop.run_until_idle(70.3 - 30.1) == float("inf")
+    assert seen == ["rung"]
+    loop.close()
+
+
 def test_a_loop_stops_after_the_turn_and_goes_on_where_it_stood() -> None:
     loop, seen = ProcessLoop(0.0), []
 

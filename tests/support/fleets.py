@@ -21,7 +21,7 @@ from steerd.model.route import Capabilities, Route, Target
 from steerd.model.rules import Quorum
 from steerd.model.sample import Layer
 
-__all__ = ["MEMBERS", "WEIGHTED", "make_fleet"]
+__all__ = ["MEMBERS", "WEIGHTED", "make_fleet", "repeated", "with_second"]
 
 WEIGHTED = Capabilities(weight_max=255, compare_and_set=True, dns=True, ttl=True)
 MEMBERS = Capabilities(membership=True, zero=False, compare_and_set=True, dns=True, ttl=True)
@@ -80,3 +80,41 @@ def make_fleet(
         **service,
     }
     return replace(fleet, services=(Service(name="chat", endpoints=endpoints, routes=(route,), **settings),))
+
+
+def with_second(fleet: Fleet, name: str = "small", *, demand: float | None = 300.0, **service: Any) -> Fleet:
+    """The fleet with a second service on the same zones: its endpoints are called `NAME-ENDPOINT`."""
+    first = fleet.services[0]
+    endpoints = tuple(
+        replace(
+            e, name=f"{name}-{e.name}", service=name, url=e.url.replace(":8000", ":9000"), address=f"198.51.100.{n + 1}"
+        )
+        for n, e in enumerate(first.endpoints)
+    )
+    targets = tuple(Target(e.name, (e.name,), {e.name: (e.address or "",)}) for e in endpoints)
+    route = Route(
+        key=f"dns/{name}.test", service=name, provider="dns", name=f"{name}.test", per="endpoint", targets=targets
+    )
+    second = replace(
+        first,
+        name=name,
+        endpoints=endpoints,
+        routes=(route,),
+        demand=Demand(value=demand) if demand is not None else None,
+        **service,
+    )
+    return replace(fleet, services=(*fleet.services, second))
+
+
+def repeated(fleet: Fleet, count: int) -> Fleet:
+    """`count` services like the fleet's first one, with a target per endpoint: s000 with endpoints s000-..., and so on."""
+    made = []
+    for number in range(count):
+        service, name, mark = fleet.services[0], f"s{number:03}", f"s{number:03}-"
+        endpoints = tuple(replace(e, name=mark + e.name, service=name) for e in service.endpoints)
+        targets = tuple(
+            Target(mark + t.key, (mark + t.key,), {mark + t.key: t.values[t.key]}) for t in service.routes[0].targets
+        )
+        route = replace(service.routes[0], key=f"dns/{name}.test", service=name, name=f"{name}.test", targets=targets)
+        made.append(replace(service, name=name, endpoints=endpoints, routes=(route,)))
+    return replace(fleet, services=tuple(made))
