@@ -70,14 +70,18 @@ async def test_a_dead_coordinator_does_not_keep_the_others_from_hearing(listener
     fleet = make_fleet(targets.url, {"dead": "http://127.0.0.1:1", "co1": listener.url})
     ears = Streams()
     async with running(fleet, ears):
-        await until(lambda: listener.fulls and listener.votes["e1"].verdict is Verdict.HEALTHY)
+        await until(
+            lambda: listener.fulls and "e1" in listener.votes and listener.votes["e1"].verdict is Verdict.HEALTHY
+        )
         await until(lambda: ears.states("dead").count("disconnected") >= 2)
 
 
 async def test_a_coordinator_that_comes_back_gets_a_full_ballot(listener: Listener, targets: Targets) -> None:
     ears = Streams()
     async with running(make_fleet(targets.url, {"co1": listener.url}), ears) as agent:
-        await until(lambda: listener.fulls and listener.votes["e1"].verdict is Verdict.HEALTHY)
+        await until(
+            lambda: listener.fulls and "e1" in listener.votes and listener.votes["e1"].verdict is Verdict.HEALTHY
+        )
         await listener.stop()
         await until(lambda: ears.states()[-1] != "connected")
         looks = agent.status()["looks"]
