@@ -71,6 +71,17 @@ def test_a_full_window_stops_the_next_domain_until_there_is_room() -> None:
     assert bench.share("usa-1") == 0
 
 
+def test_what_is_out_already_takes_no_room_of_the_window_again() -> None:
+    """One endpoint of the zone, 35% of the capacity, is out: the zone is about the other one, and 15% are left for it."""
+    bench = warm(uneven())
+    wrong(bench, "eua-1")
+    bench.run(5)
+    assert bench.share("eua-1") == 0
+    wrong(bench, "eua-2")
+    bench.run(5)
+    assert bench.engine.world.drains.book["auto:chat:eua"].fraction == pytest.approx(0.15 / 0.35, abs=0.01)
+
+
 def test_the_dead_are_not_held_back_by_velocity() -> None:
     bench = warm(uneven())
     bench.all_say(UNHEALTHY, ["eua-1", "eua-2"])

@@ -61,10 +61,17 @@ def test_a_removal_that_fits_and_one_of_what_is_out_anyhow_are_taken_at_once() -
 
 
 def test_with_unknown_demand_only_half_of_the_capacity_is_a_reason_to_refuse() -> None:
-    b = up(make_fleet(demand=None))
-    b.reload(without(b.fleet, "eua", "eub"))
+    fleet = make_fleet(demand=None)
+    b = up(fleet)
+    b.reload(without(fleet, "eua", "eub", "usa", "usb"))
+    b.run(5)
+    refused = next(a.text for a in b.engine.world.alerts.active.values() if a.kind == "config-refused")
+    assert "67% of the capacity of chat" in refused
+    assert b.engine.world.fleet.config_hash == "c0ffee"
+    b.reload(without(fleet, "eua", "eub"))
     b.run(5)
     assert b.engine.world.fleet.config_hash == "less"
+    assert "config-refused" not in b.alerts()
 
 
 def test_the_demand_of_a_fallback_goes_with_the_fallback() -> None:
