@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from steerd.core.classes import gather
 from steerd.core.domains import Domains
 from steerd.core.events import ConfigLoaded
 from steerd.core.fallback import end_spills
@@ -117,7 +118,10 @@ def _services(world: World) -> None:
     for service in world.fleet.services:
         state = world.services.setdefault(service.name, ServiceState())
         names = {e.name for e in service.endpoints}
-        state.shares = {n: s for n, s in state.shares.items() if n in names}
+        if state.adopted:  # who carries nothing now stays known: the next plan leaves nothing with such a one
+            state.shares = gather(world.classes(service.name), state.shares)
+        else:
+            state.shares = {n: s for n, s in state.shares.items() if n in names}
         world.touch(service.name)
     for name in [n for n in world.services if n not in world.fleet.service_by_name]:
         del world.services[name]
