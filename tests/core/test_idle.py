@@ -110,3 +110,14 @@ def test_shares_by_endpoint_are_the_same_by_kind() -> None:
     assert isinstance(shares, Shares)
     assert dict(shares) == {**known, "eub-3": 0.0}
     assert set(shares.own) == {"eua-1", "eub-3"}
+
+
+def test_force_takes_out_what_a_drain_keeps() -> None:
+    bench = healthy({"eu": 3, "us": 3}, per_zone=2, demand=1000.0)
+    bench.command("drain", "eu", reason="x", now=True)
+    bench.run(10)
+    assert bench.share("eu") > 0.1
+    bench.command("drain", "eu", reason="x", now=True, force=True)
+    bench.run(10)
+    assert bench.share("eu") == 0.0
+    assert "overload-accepted" in bench.alerts()
