@@ -17,6 +17,7 @@ from steerd.core.keep import configure_rules
 from steerd.core.removal import crowded, refusal
 from steerd.core.steer import RouteState
 from steerd.core.world import ServiceState, World
+from steerd.model.fleet import Service
 from steerd.model.plan import Cause, Drain, Phase
 from steerd.model.route import Capabilities, Route, Target
 
@@ -49,7 +50,7 @@ def load_config(world: World, event: ConfigLoaded, now: float) -> set[str]:
     }
     out = {s: _drained(world, s) for s in known}
     for service in event.fleet.services:
-        if service != world.fleet.service_by_name.get(service.name):
+        if service != world.fleet.service_by_name.get(service.name) or _planned_otherwise(world, event, service):
             world.services.setdefault(service.name, ServiceState()).generation += 1
     world.fleet, world.capabilities = event.fleet, event.capabilities
     world.domains = Domains(event.fleet)
@@ -92,6 +93,13 @@ def new_endpoint_drain(name: str, service: str, now: float) -> Drain:
         name=name, kind="endpoint", cause=Cause.NEW, by="automatic", reason="new in the config: comes in once healthy",
         since=now, service=service, phase=Phase.HELD, fraction=1.0, step_at=now,
     )  # fmt: skip
+
+
+def _planned_otherwise(world: World, event: ConfigLoaded, service: Service) -> bool:
+    """What a plan depends on beside the service itself: capacity rules, the topology, what its providers can express."""
+    if (event.fleet.guards, event.fleet.regions) != (world.fleet.guards, world.fleet.regions):
+        return True
+    return any(event.capabilities.get(r.provider) != world.capabilities.get(r.provider) for r in service.routes)
 
 
 def _drained(world: World, service: str) -> set[str]:
