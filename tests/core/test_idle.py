@@ -10,9 +10,10 @@ import pytest
 
 from steerd.core import events as ev
 from steerd.core.classes import Classes, Shares, gather
+from steerd.core.load import most_loaded
 from steerd.model.vote import Verdict
 from tests.support.bench import Bench
-from tests.support.fleets import make_fleet
+from tests.support.fleets import WEIGHTED, make_fleet
 
 HEALTHY, UNHEALTHY = Verdict.HEALTHY, Verdict.UNHEALTHY
 Change = Callable[[Bench], None]
@@ -133,3 +134,32 @@ def test_a_wider_drain_without_force_brings_nothing_back_that_a_forced_one_took_
     bench.command("drain", "eu", reason="x", now=True)
     bench.run(5)
     assert bench.share("eub-1") == 0.0
+
+
+def test_a_changed_guard_is_planned() -> None:
+    bench = healthy({"eu": 3, "us": 3}, per_zone=2, demand=1000.0)
+    bench.command("drain", "eu", reason="x", now=True)
+    bench.run(10)
+    before = bench.share("eu")
+    bench.reload(replace(bench.fleet, guards=replace(bench.fleet.guards, max_utilization=1.0), config_hash="other"))
+    bench.run(30)
+    assert bench.share("eu") < before - 0.05
+
+
+def test_a_provider_that_can_express_less_is_planned() -> None:
+    bench = healthy({"eu": 3, "us": 3}, per_zone=2, demand=1000.0)
+    assert max(bench.served["dns/chat.test"].weights.values()) > 10
+    bench.reload(replace(bench.fleet, config_hash="other"), replace(WEIGHTED, weight_max=10))
+    bench.run(30)
+    assert max(bench.served["dns/chat.test"].weights.values()) == 10
+
+
+def test_the_most_loaded_is_not_one_that_is_left_out_by_name() -> None:
+    bench = healthy({"eu": 2}, per_zone=2, demand=100.0)
+    world = bench.engine.world
+    shares = gather(world.classes("chat"), {"eua-1": 0.4, "eua-2": 0.4, "eub-1": 0.1, "eub-2": 0.1})
+    assert not shares.own
+    for left_out in (["eua-1"], ["eua-1", "eua-2"], ["eua", "eub-1"]):
+        plain = most_loaded(world, "chat", dict(shares), without=left_out)
+        assert most_loaded(world, "chat", shares, without=left_out) == pytest.approx(plain)
+    assert most_loaded(world, "chat", shares, without=["eua-1", "eua-2"]) == pytest.approx(0.1)
