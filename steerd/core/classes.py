@@ -10,6 +10,7 @@ drained, pinned or weighed one by one. Nothing here is ever changed in place: wh
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ __all__ = [
     "Shares",
     "carrying",
     "differing",
+    "gather",
     "kind_of_slot",
     "lone",
     "share_in",
@@ -182,6 +184,19 @@ def spread(classes: Classes, totals: Mapping[str, float]) -> Shares:
     for name, share in totals.items():
         if (number := kind_of_slot(name)) is not None:
             each[number] = share / left[number]
+    return Shares(classes, each, own)
+
+
+def gather(classes: Classes, shares: Mapping[str, float]) -> Shares:
+    """Shares known by endpoint (those of a former config, or a stored state) by kind: what most members have is their kind's, the
+    others stand apart. Endpoints of which nothing is known carry nothing. O(endpoints)."""
+    each: list[float | None] = []
+    own: dict[str, float] = {}
+    for kind in classes.kinds:
+        found = {e: shares.get(e, 0.0) for e in kind.members}
+        most = Counter(found.values()).most_common(1)[0][0]
+        each.append(most)
+        own.update({e: s for e, s in found.items() if s != most})
     return Shares(classes, each, own)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from steerd.core.classes import gather
 from steerd.core.domains import Domains
 from steerd.core.events import ConfigLoaded
 from steerd.core.fallback import end_spills
@@ -16,6 +17,7 @@ from steerd.core.keep import configure_rules
 from steerd.core.removal import crowded, refusal
 from steerd.core.steer import RouteState
 from steerd.core.world import ServiceState, World
+from steerd.model.fleet import Service
 from steerd.model.plan import Cause, Drain, Phase
 from steerd.model.route import Capabilities, Route, Target
 
@@ -48,7 +50,7 @@ def load_config(world: World, event: ConfigLoaded, now: float) -> set[str]:
     }
     out = {s: _drained(world, s) for s in known}
     for service in event.fleet.services:
-        if service != world.fleet.service_by_name.get(service.name):
+        if service != world.fleet.service_by_name.get(service.name) or _planned_otherwise(world, event, service):
             world.services.setdefault(service.name, ServiceState()).generation += 1
     world.fleet, world.capabilities = event.fleet, event.capabilities
     world.domains = Domains(event.fleet)
@@ -93,6 +95,13 @@ def new_endpoint_drain(name: str, service: str, now: float) -> Drain:
     )  # fmt: skip
 
 
+def _planned_otherwise(world: World, event: ConfigLoaded, service: Service) -> bool:
+    """What a plan depends on beside the service itself: capacity rules, the topology, what its providers can express."""
+    if (event.fleet.guards, event.fleet.regions) != (world.fleet.guards, world.fleet.regions):
+        return True
+    return any(event.capabilities.get(r.provider) != world.capabilities.get(r.provider) for r in service.routes)
+
+
 def _drained(world: World, service: str) -> set[str]:
     drains = world.drains.of_service(service, world.domains)
     return {e for d in drains for e in world.domains.members(service, d.name)}
@@ -117,7 +126,10 @@ def _services(world: World) -> None:
     for service in world.fleet.services:
         state = world.services.setdefault(service.name, ServiceState())
         names = {e.name for e in service.endpoints}
-        state.shares = {n: s for n, s in state.shares.items() if n in names}
+        if state.adopted:  # who carries nothing now stays known: the next plan leaves nothing with such a one
+            state.shares = gather(world.classes(service.name), state.shares)
+        else:
+            state.shares = {n: s for n, s in state.shares.items() if n in names}
         world.touch(service.name)
     for name in [n for n in world.services if n not in world.fleet.service_by_name]:
         del world.services[name]

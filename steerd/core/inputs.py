@@ -33,7 +33,7 @@ def inputs_for(
     own = dict.fromkeys(d.name for d in at_work if d.name in classes.of)
     shares = world.services[service].shares
     known = shares if isinstance(shares, Shares) and shares.classes is classes and at_work else None
-    out = [e for e, s in known.own.items() if s <= _TINY] if known is not None else ()
+    out = _unlike(known) if known is not None else ()
     own.update(dict.fromkeys(e for e in (*factors, *world.pins, *apart, *out) if e in classes.of))
     only = route.only if route is not None else ()
     slots = _slots(classes, own, {e: f for e, (f, _) in factors.items()}, only)
@@ -79,6 +79,12 @@ def _slots(classes: Classes, own: Iterable[str], factors: dict[str, float], only
         if left[k.number] and (not only or k.region in only)
     ]
     return (*kinds, *apart)
+
+
+def _unlike(shares: Shares) -> list[str]:
+    """Endpoints that stood apart and carry while their kind does not, or the other way round: they cannot be one slot with it."""
+    carrying = {k.number: _carries(shares, slot_name(k)) for k in shares.classes.kinds}
+    return [e for e, s in shares.own.items() if (s > _TINY) is not carrying[shares.classes.of[e]]]
 
 
 def _carries(shares: Shares, slot: str) -> bool:

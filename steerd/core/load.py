@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from steerd.core.classes import Shares
@@ -37,10 +38,15 @@ def most_loaded(
         load = utilization(world, service, shares, diverted)
         return max((u for e, u in load.items() if e not in out), default=0.0)
     demand = (demand_of(world, service) or 0.0) * (1.0 - diverted)
+    of = shares.classes.of
+    named = Counter((of[e], shares[e]) for e in set(without) if e in of and e not in shares.own and e in shares)
     alike = [
         share * demand / kind.capacity
         for kind, share, count in shares.parts()
-        if count and kind.capacity > 0 and kind.zone not in without and kind.region not in without
+        if count > named[kind.number, share]
+        and kind.capacity > 0
+        and kind.zone not in without
+        and kind.region not in without
     ]
     apart = [
         share * demand / kind.capacity

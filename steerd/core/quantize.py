@@ -67,7 +67,7 @@ def integers(units: Sequence[Unit], caps: Capabilities, classes: Classes, apart:
         for unit in units:
             found.put(unit, 0)
         return found
-    least = max(caps.minimum, _TINY)
+    least = max(caps.minimum - _TINY, _TINY)  # a share that is the minimum may be a rounding error below it
     wanted = [u.share / top * caps.weight_max if u.share >= least else 0.0 for u in units]
     weights = [int(w + _TINY) for w in wanted]
     missing = round(round(sum(w * u.count for w, u in zip(wanted, units, strict=True)), _SAME))

@@ -22,7 +22,7 @@ class Reason(NamedTuple):
     """What a plan was made for. `follows` is what the world does by itself (demand, who may take over, a fallback's part): while
     an operator's freeze stands it stays as it was."""
 
-    drains: tuple[tuple[str, str, float], ...]
+    drains: tuple[tuple[str, str, float, bool], ...]
     pins: tuple[tuple[str, float], ...]
     factors: tuple[tuple[str, float], ...]
     generation: int
@@ -43,7 +43,7 @@ def reason_of(world: World, service: str) -> Reason:
     if world.freeze is not None and isinstance(state.reason, Reason):
         follows = state.reason.follows
     return Reason(
-        drains=tuple(sorted((d.key, d.cause.value, round(d.fraction, 6)) for d in drains)),
+        drains=tuple(sorted((d.key, d.cause.value, round(d.fraction, 6), d.force) for d in drains)),
         pins=tuple(sorted((p.name, p.share) for p in world.pins.values() if world.domains.members(service, p.name))),
         factors=tuple(sorted((e, f) for e, (f, _) in state.factors.items())),
         generation=state.generation,
@@ -80,14 +80,14 @@ def _drain(d: Drain) -> str:
 
 def _drains(world: World, service: str, before: Reason, after: Reason) -> str:
     """The drains that moved; those that ended, where none did."""
-    moved = {key for key, _, _ in set(after.drains) - set(before.drains)}
+    moved = {key for key, *_ in set(after.drains) - set(before.drains)}
     found = [d for d in world.drains.of_service(service, world.domains) if d.key in moved]
     if found:
         found.sort(key=lambda d: (-d.step_at, d.key))
         return "; ".join(_drain(d) for d in found[:_TOLD])
     if not after.drains:
         return "everything is back in service"
-    ended = sorted({_name(key) for key, _, _ in before.drains} - {_name(key) for key, _, _ in after.drains})
+    ended = sorted({_name(key) for key, *_ in before.drains} - {_name(key) for key, *_ in after.drains})
     return f"{', '.join(ended[:_TOLD])} fully back in service" if ended else "a drain beside another one ended"
 
 

@@ -8,6 +8,7 @@ issued again under the new epoch, so that a change is neither lost nor left half
 from __future__ import annotations
 
 from steerd.core import passive, residency
+from steerd.core.classes import gather
 from steerd.core.decide import plan_service, published, reissue
 from steerd.core.effects import Persist
 from steerd.core.events import ApplyFinished, LeadershipChanged, RouteObserved, StateFollowed, VerifyFinished
@@ -245,6 +246,7 @@ def _adopt(world: World, service: str, state: ServiceState, now: float) -> None:
     members = world.domains.members_of_service(service)
     if known:
         _hold(world, service, set(members - known), now)
+        state.shares = gather(world.classes(service), state.shares)
     elif any(world.steer.routes[r.key].desired is not None for r in world.service(service).routes):
         _hold_unserved(world, service, now)
     drains = world.drains.of_service(service, world.domains)

@@ -183,14 +183,18 @@ def compute(inputs: Inputs) -> Result:
 
 
 def _assign(movers: Iterable[Mover]) -> dict[str, Mover]:
-    """Endpoint -> the mover that takes most of it away (of equals, the one with the fewest limits)."""
+    """Endpoint -> the mover that takes most of it away (of equals, the one with the fewest limits: force has none)."""
     best: dict[str, Mover] = {}
     for mover in sorted(movers, key=lambda m: m.key):
         for endpoint in mover.endpoints:
             known = best.get(endpoint)
-            if known is None or (mover.fraction, -_ORDER[mover.cause]) > (known.fraction, -_ORDER[known.cause]):
+            if known is None or _precedence(mover) > _precedence(known):
                 best[endpoint] = mover
     return best
+
+
+def _precedence(mover: Mover) -> tuple[float, bool, int]:
+    return mover.fraction, mover.force, -_ORDER[mover.cause]
 
 
 def _move(
@@ -291,7 +295,8 @@ def _spread(shares: dict[str, float], amount: float, receivers: Iterable[Slot]) 
 
 
 def _keep(shares: dict[str, float], mine: Mapping[str, float], left: float, idle: frozenset[str]) -> None:
-    """What fits nowhere stays where it is served now: what was out before gets none of it back."""
+    """What fits nowhere stays where it is served now: what was out before gets none of it back. Unless all of it was out: then
+    demand outgrew the receivers since, and their limit counts for more (only force, and the dead, push them past it)."""
     serving = {e: amount for e, amount in mine.items() if e not in idle} or mine
     total = sum(serving.values())
     for endpoint, amount in serving.items():

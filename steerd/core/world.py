@@ -37,8 +37,8 @@ class ServiceState:
 
     `reason` is the fingerprint of everything that may change a plan (drains, pins, config): a plan is computed again only when
     it changes, so that nothing is reshuffled without a reason. `factors` maps endpoints that weigh less to (factor, since when);
-    `plan_vetoes` is what the last plan stopped, `short` that something stayed for want of room. `generation` counts the configs of
-    this service. `adopted` tells that routes' state was taken over or published once.
+    `plan_vetoes` is what the last plan stopped, `short` that something stayed for want of room. `generation` counts the configs
+    that changed what it is planned by. `adopted` tells that routes' state was taken over or published once.
     """
 
     shares: Mapping[str, float] = field(default_factory=dict)

@@ -77,3 +77,10 @@ def test_a_dns_membership_target_counts_once_per_address() -> None:
 def test_a_scope_without_traffic_has_no_split() -> None:
     assert scoped({"a": 0.0, "b": 1.0}, frozenset({"a"})) is None
     assert scoped({"a": 0.2, "b": 0.8}, frozenset({"a"})) == {"a": 1.0}
+
+
+def test_a_share_that_is_the_minimum_is_served() -> None:
+    shares = {"e0": 0.9, "e1": 1 - 0.9}
+    assert shares["e1"] < 0.1  # by a rounding error
+    desired = desired_for(route(2), shares, shares, Capabilities(weight_max=100, minimum=0.1), {})
+    assert desired.weights["e1"] == 11

@@ -113,7 +113,9 @@ def _integers(shares: Mapping[str, float], caps: Capabilities) -> dict[str, int]
     top = max(shares.values(), default=0.0)
     if top <= _TINY:
         return dict.fromkeys(shares, 0)
-    wanted = {k: (s / top * caps.weight_max if s >= max(caps.minimum, _TINY) else 0.0) for k, s in shares.items()}
+    wanted = {
+        k: (s / top * caps.weight_max if s >= max(caps.minimum - _TINY, _TINY) else 0.0) for k, s in shares.items()
+    }
     weights = {k: int(w + _TINY) for k, w in wanted.items()}
     missing = round(round(sum(wanted.values()), 9)) - sum(weights.values())
     for key in sorted(wanted, key=lambda k: (round(weights[k] - wanted[k], 9), k))[: max(0, missing)]:
