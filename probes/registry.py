@@ -88,7 +88,7 @@ def make(kind: str, layer: str, settings: Mapping[str, Any], resolve: Resolve) -
     except ModuleNotFoundError as error:
         if known.extra is None or str(error.name).partition(".")[0] not in known.modules:
             raise
-        text = f"{kind!r} needs a client library: install the extra: pip install 'steerd[{known.extra}]'"
+        text = f"{kind!r} needs a client library: install the extra: pip install '.[{known.extra}]' from the checkout"
         raise ProbeUnavailableError(text) from error
     build: Callable[[Layer, Mapping[str, Any], Resolve], Probe] = module.build
     return build(Layer(layer), settings, resolve)
