@@ -264,6 +264,7 @@ def test_a_zone_that_begins_or_ceases_to_see_others_answer_has_the_dead_looked_a
         for other in ("eub-1",) if zone == "usa" else ("eub-1", "euc-1"):
             say(zone, other, Verdict.HEALTHY)
         say(zone, "eua-1", Verdict.UNHEALTHY)
+    board.update("eua-1", 0.0)
     assert board.confirmed_dead("eua-1")
     assert not say("usa", "euc-1", Verdict.HEALTHY)
     assert not say("usa", "euc-1", Verdict.UNHEALTHY)
