@@ -187,7 +187,7 @@ class Engine:
         if (
             not event.leading
         ):  # what the leader decides is not known here; nothing of our own time at the lead stays behind
-            world.drains.book, world.pins, world.freeze = {}, {}, None
+            world.drains.book, world.drains.holds, world.pins, world.freeze = {}, {}, {}, None
             world.steer.halt()
         if event.leading:
             start_routes(world, event, now)

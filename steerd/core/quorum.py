@@ -221,11 +221,10 @@ class EndpointBoard:
             before, state.voices = state.voices, said.voices
             self._count_voices(state, _not_in(said.voices, before), -1)
             self._count_voices(state, _not_in(before, said.voices), 1)
-            counts = self.answering[state.service]
-            if any(counts.get(v.zone) == 1 and v.verdict in _ANSWERING for v in said.voices):
-                self.restless.add(
-                    state.service
-                )  # a voice that sees nobody else answer: by this one it confirms the dead
+            if self._opens_eyes(state, before):
+                self.restless.add(state.service)
+                for name in self.down_in(state.service):
+                    self.states[name].dead = self.confirmed_dead(name)
         note_version(state, fresh, now)
         if state.suspect_at is not None and not any(
             vote.suspect or vote.verdict is Verdict.UNHEALTHY for _, vote in fresh
@@ -241,6 +240,13 @@ class EndpointBoard:
             self._set_between(state, between=False)
             self._stop_waiting(state)
         return changed | self._release(state.service, now)
+
+    def _opens_eyes(self, state: EndpointState, before: tuple[Voice, ...]) -> bool:
+        """A zone begins or ceases to see any endpoint of the service answer: only one that does confirms the dead."""
+        counts = self.answering[state.service]
+        was = {v.zone for v in before if v.verdict in _ANSWERING}
+        are = {v.zone for v in state.voices if v.verdict in _ANSWERING}
+        return any(counts.get(z) == 1 for z in are - was) or any(counts.get(z) == 0 for z in was - are)
 
     def _undecided(self, state: EndpointState, fresh: list[tuple[AgentState, Vote]], said: int) -> str | None:
         """Why there is no quorum for this endpoint, or None when there is one."""

@@ -247,6 +247,40 @@ def test_who_confirms_the_dead(refused_by: list[str], options: dict[str, bool], 
     assert board.confirmed_dead("eua-1") is dead
 
 
+def test_a_zone_that_begins_or_ceases_to_see_others_answer_has_the_dead_looked_at_again() -> None:
+    votes, board = table()
+    zones = ("eub", "usa", "usb", "usc")
+    number = dict.fromkeys(zones, 0)
+
+    def say(zone: str, endpoint: str, verdict: Verdict) -> bool:
+        number[zone] += 1
+        said = vote(endpoint, verdict, number[zone])
+        votes.fold(Ballot(f"probe-{zone}", 1, number[zone], number[zone] == 1, (said,)), 0.0)
+        board.restless.clear()
+        board.update(endpoint, 0.0)
+        return "chat" in board.restless
+
+    for zone in zones:
+        for other in ("eub-1",) if zone == "usa" else ("eub-1", "euc-1"):
+            say(zone, other, Verdict.HEALTHY)
+        say(zone, "eua-1", Verdict.UNHEALTHY)
+    board.update("eua-1", 0.0)
+    assert board.confirmed_dead("eua-1")
+    assert not say("usa", "euc-1", Verdict.HEALTHY)
+    assert not say("usa", "euc-1", Verdict.UNHEALTHY)
+    assert say("usa", "eub-1", Verdict.UNHEALTHY)
+    assert not board.confirmed_dead("eua-1")
+    # By another zone's voice of its own it is confirmed after all: that is news, too.
+    said = [vote("eua-1", Verdict.UNHEALTHY), *(vote(e, Verdict.HEALTHY) for e in ("eub-1", "euc-1"))]
+    votes.fold(Ballot("probe-out0", 1, 1, True, tuple(said)), 0.0)
+    board.update("eub-1", 0.0)
+    board.restless.clear()
+    board.update("eua-1", 0.0)
+    assert board.confirmed_dead("eua-1")
+    assert "chat" in board.restless
+    assert say("usa", "eub-1", Verdict.HEALTHY)
+
+
 def test_two_voices_from_outside_confirm_nobody_dead() -> None:
     fleet = make_fleet({"eu": 2, "us": 1}, per_zone=1, outside=0)
     timers = Timers()
