@@ -38,10 +38,12 @@ class EventStream:
 
     def feed(self, piece: bytes) -> list[Event]:
         """The events that `piece` completes. Raises `TooLongError`."""
+        if not piece:
+            return []
         self._size += len(piece)
         if self._size > self._max_bytes:
             raise TooLongError(f"stream over {self._max_bytes} bytes")
-        if self._after_cr and piece:
+        if self._after_cr:
             # The LF of a CRLF may come with the next piece.
             piece = piece.removeprefix(b"\n")
             self._after_cr = False

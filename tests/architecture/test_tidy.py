@@ -141,7 +141,9 @@ def test_tests_do_not_sleep() -> None:
 # Each pattern is put together here, so that this file does not match itself.
 FORBIDDEN = {
     "an absolute path of one machine": re.compile(r"(?<![\w.-])/(?:root|home/(?!user\b)\w+|work|Users)" + r"/"),
-    "the package index has an unrelated project of this name": re.compile(r"pip3? install (?:-\S+ )*['\"]?" + r"steerd\b"),
+    "the package index has an unrelated project of this name": re.compile(
+        r"pip3? install (?:-\S+ )*['\"]?" + r"steerd\b"
+    ),
     "no registry host belongs in the tree": re.compile(
         r"pypi\." + r"org|python" + r"hosted|registry\.npm" + r"js|deb\.debian\." + r"org"
     ),

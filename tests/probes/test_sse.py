@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from probes.sse import Event, EventStream, TooLongError
@@ -43,6 +43,7 @@ ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
 
 @given(LINES, ENDS, st.lists(st.integers(min_value=0, max_value=120), max_size=12))
+@example([b"data: x", b"data: x"], b"\r\n", [8, 8])
 def test_how_the_stream_is_cut_into_pieces_changes_nothing(lines: list[bytes], end: bytes, cuts: list[int]) -> None:
     data = b"".join(line + end for line in lines)
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
