@@ -180,5 +180,5 @@ def test_a_missing_client_names_its_extra(kind: str, monkeypatch: pytest.MonkeyP
     if kind in ("sqs", "s3"):
         monkeypatch.delitem(sys.modules, "probes.deps.aws", raising=False)
     required = {s.name: "x" for s in KINDS[kind].settings if s.required}
-    with pytest.raises(ProbeUnavailableError, match=rf"steerd\[{KINDS[kind].extra}\]"):
+    with pytest.raises(ProbeUnavailableError, match=rf"'\.\[{KINDS[kind].extra}\]'"):
         make(kind, "dependency", required, str)
