@@ -14,7 +14,10 @@ from probes.outcome import Status
 __all__ = ["Answer", "QuickParser", "Reader"]
 
 HEAD_LIMIT: Final = 32_768
-"""Bytes of status line and headers together."""
+"""Bytes of status line and headers together; as many of trailers, or of chunk extensions in a row."""
+
+_PER_BODY_BYTE: Final = 6
+"""Bytes received for one of the body where a server frames each as a chunk of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Answer:
 
 
 _TOO_LONG: Final = Fault(Status.FAIL, "malformed answer", detail=f"headers over {HEAD_LIMIT} bytes")
+_TOO_MUCH_FRAMING: Final = Fault(Status.FAIL, "answer too long", detail="trailers or chunk extensions without an end")
 
 
 class QuickParser:
@@ -72,7 +76,9 @@ class QuickParser:
 
 
 class Reader:
-    """Reads one answer piece by piece. Memory stays near `limit` bytes of body and `HEAD_LIMIT` of head."""
+    """Reads one answer piece by piece. Memory stays near `limit` bytes of body and `HEAD_LIMIT` of head, and every byte
+    received is counted, of whatever it is: an answer ends after `_PER_BODY_BYTE * limit + 2 * HEAD_LIMIT` of them.
+    """
 
     def __init__(self, limit: int, *, bodiless: bool) -> None:
         self._limit = limit
@@ -80,6 +86,8 @@ class Reader:
         self._begin()
         self._parser: Any = httptools.HttpResponseParser(self)
         self._head_bytes = 0
+        self._received = 0
+        self._unheard = 0  # bytes since the last of the head or the body
         self._extra = False
         self.done = False
         self.keep = False
@@ -145,7 +153,8 @@ class Reader:
 
     def feed(self, data: bytes) -> bool:
         """Takes the next bytes. True when the answer is whole, at its bound, or broken (`fault`)."""
-        if not self._headed:
+        headed, size = self._headed, self._size
+        if not headed:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -157,6 +166,11 @@ class Reader:
             self.keep = False
         if not self.done and not self._headed and self._head_bytes > HEAD_LIMIT and self.fault is None:
             self.fault = _TOO_LONG
+        self._received += len(data)
+        self._unheard = self._unheard + len(data) if headed and size == self._size else 0
+        most = _PER_BODY_BYTE * self._limit + 2 * HEAD_LIMIT
+        if not self.done and self.fault is None and (self._unheard > HEAD_LIMIT or self._received > most):
+            self.fault = _TOO_MUCH_FRAMING
         if self.done and (self._extra or not self._whole or self._bodiless):
             self.keep = False
         return self.done or self.fault is not None

@@ -47,6 +47,7 @@ class Engine:
         self._timer_at = 0
         self._started = 0
         self._draining = False
+        self._unread: list[tuple[Exchange, int, int]] = []
         self.handlers: dict[int, Callable[[int, int], None]] = {}
         self.quick = QuickParser()
         self.register = self._epoll.register
@@ -111,6 +112,24 @@ class Engine:
         self._started += 1
         if self._started % _DRAIN_EVERY == 0:
             self._ready()
+
+    def read_on(self, exchange: Exchange, fd: int, event: int) -> None:
+        """`exchange` left bytes in the socket, and no edge will tell of them: it gets `event` again after everybody else."""
+        if not self._unread:
+            self._loop.call_soon(self._read_on)
+        self._unread.append((exchange, fd, event))
+
+    def _read_on(self) -> None:
+        unread, self._unread = self._unread, []
+        for exchange, fd, event in unread:
+            self._safely(exchange.handle, fd, event)
+
+    def _safely(self, call: Callable[..., None], *args: object) -> None:
+        """An edge or a deadline is told once: what one look raises must not keep the others from hearing theirs."""
+        try:
+            call(*args)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._loop.call_exception_handler({"message": "a look's end failed", "exception": error})
 
     # -- deadlines ----------------------------------------------------------------------------------------------------
 

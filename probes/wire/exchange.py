@@ -25,6 +25,9 @@ KEEP_ALIVE_S: Final = 75.0
 """How long an idle connection is kept: longer than the usual interval, so that the frequent looks find one."""
 
 _CHUNK = 32_768
+_READS: Final = 16
+"""Pieces read in a row. A peer that sends as fast as we read would keep the event loop to itself otherwise."""
+
 _GONE = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
 _ENDED = EPOLLRDHUP | EPOLLHUP | EPOLLERR
 _WAITS = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -275,7 +278,7 @@ class Exchange:
         sock = self.sock
         assert sock is not None
         secure = self.origin.tls is not None
-        while True:
+        for _ in range(_READS):
             try:
                 data = sock.recv(_CHUNK)
             except _WAITS:
@@ -289,6 +292,9 @@ class Exchange:
                 return
             if not secure and len(data) < _CHUNK and not event & _ENDED:
                 return  # the socket is empty: the next byte makes an event
+        self.expire(time.monotonic())
+        if self.busy:
+            self.engine.read_on(self, self.fd, EPOLLIN | (EPOLLRDHUP if event & _ENDED else 0))
 
     def _take(self, data: bytes, event: int) -> bool:
         """One piece of the answer. True when there is nothing more to read."""

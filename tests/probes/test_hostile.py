@@ -212,3 +212,29 @@ def _sockets() -> int:
     """Sockets that this process has open."""
     here = {path.resolve(strict=False).name for path in Path("/proc/self/fd").iterdir()}
     return sum(name.startswith("socket:") for name in here)
+
+
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (CHUNKED + b"1;", b"a" * 65536),
+        (CHUNKED + b"0\r\n", b"X: y\r\n" * 10_000),
+        (CHUNKED + b"0\r\nX: ", b"a" * 65536),
+        (CHUNKED, (b"1;" + b"a" * 30_000 + b"\r\nx\r\n") * 4),
+    ],
+    ids=["a chunk extension", "trailers", "one trailer", "chunk extensions"],
+)
+async def test_endless_framing_is_read_to_a_bound_and_fails(
+    look: Look, serve: Serve, head: bytes, piece: bytes
+) -> None:
+    """None of these bytes is of the head or of the body, and all of them are counted."""
+    sent = [0]
+    url = await flooded(serve, head, piece, sent)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    outcome = await look("http", url, JSON, within_s=5.0)
+    assert (outcome.status, outcome.reason, outcome.transport) == (Status.FAIL, "answer too long", False)
+    assert sent[0] < 40 * 2**20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024

@@ -18,6 +18,7 @@ from probes.outcome import Layer, Outcome, Status
 from probes.target import Target
 from probes.wire import AVAILABLE
 from probes.wire.answer import HEAD_LIMIT, QuickParser, Reader
+from tests.support.row import Row
 from tests.support.wait import until
 
 Answer = Callable[..., Awaitable[str]]
@@ -191,27 +192,6 @@ def test_without_epoll_looks_go_through_aiohttp() -> None:
 
 
 # -- lanes ----------------------------------------------------------------------------------------------------------------
-
-
-class Row:
-    """Looks of one lane, one after the other."""
-
-    def __init__(self, url: str, settings: dict[str, Any] | None = None) -> None:
-        self.probe = HttpProbe(Layer.LIVENESS, settings or {"fresh_every": 1000}, str)
-        self.told: list[Outcome | None] = []
-        lane = self.probe.lane(Target("e1", url), lambda _, outcome: self.told.append(outcome))
-        assert lane is not None
-        self.lane = lane
-
-    async def look(self, within_s: float = 1.0) -> Outcome | None:
-        count = len(self.told)
-        self.lane.start(asyncio.get_running_loop().time() + within_s)
-        await until(lambda: len(self.told) > count, 5.0)
-        return self.told[-1]
-
-    async def close(self) -> None:
-        self.lane.close()
-        await self.probe.close()
 
 
 async def test_an_answer_nobody_asked_for_is_not_the_next_looks(serve: Serve) -> None:
