@@ -21,10 +21,10 @@ from dataclasses import dataclass
 import aiohttp
 
 from probes.clock import Phase
-from probes.errors import HOST_ERRNOS, MisconfiguredError, chain, errnos
+from probes.errors import HOST_ERRNOS, MisconfiguredError, chain, errnos, host_errno
 from probes.outcome import Status
 
-__all__ = ["Fault", "fault_of", "timeout_fault"]
+__all__ = ["Fault", "fault_of", "raised", "timeout_fault"]
 
 _TARGET = {
     errno.ECONNREFUSED: "connection refused",
@@ -59,13 +59,22 @@ class Fault:
     unanswered: bool = False
 
 
+def raised(error: Exception) -> Fault:
+    """The fault of an exception that is not of the network: a mistake of ours or of the config, never the target's."""
+    if isinstance(error, MisconfiguredError):
+        return Fault(Status.ERROR, f"misconfigured probe: {error}", detail=str(error))
+    name = type(error).__name__
+    host = host_errno(error) is not None
+    return Fault(Status.ERROR, f"the probe raised {name}", host_error=host, detail=f"{name}: {error}")
+
+
 def fault_of(error: BaseException, phase: Phase, *, answered: bool = False) -> Fault | None:
     """The fault behind `error`, or None when it is not one of the network's (a bug, then).
 
     `answered` says that the head of an answer was read already: what breaks after that is no longer transport.
     """
     if isinstance(error, MisconfiguredError):
-        return Fault(Status.ERROR, f"misconfigured probe: {error}", detail=str(error))
+        return raised(error)
     if isinstance(error, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
         return _dns(error)
     # aiohttp's own exceptions only look like those of ssl: what OpenSSL said is in the one they wrap.

@@ -26,8 +26,8 @@ from yarl import URL
 
 from probes.address import is_address
 from probes.clock import Phase
-from probes.errors import MisconfiguredError, host_errno
-from probes.faults import Fault, fault_of, timeout_fault
+from probes.errors import MisconfiguredError
+from probes.faults import Fault, fault_of, raised, timeout_fault
 from probes.guard import scrubbed
 from probes.headers import MARK
 from probes.http_client import USER_AGENT
@@ -38,7 +38,8 @@ from probes.target import Target
 from probes.tls_context import TlsSettings, tls_context
 from probes.turns import Turns
 from probes.wire.engine import Engine
-from probes.wire.exchange import Exchange, Origin
+from probes.wire.exchange import Exchange
+from probes.wire.origin import Origin
 from probes.wire.request import Encoded, encode
 from probes.wire.resolver import Resolver
 
@@ -241,7 +242,11 @@ class HttpLane:
         self._ended[address] = None if plain else self._judged(exchange)
         self._left.discard(address)
         if not self._left:
-            self._finish(self._together())
+            try:
+                outcome = self._together()
+            except Exception as error:  # noqa: BLE001 - as in `_judged`
+                outcome = self._failed(raised(error), exchange.stages())
+            self._finish(outcome)
 
     def _together(self) -> Outcome | None:
         if len(self._ended) == 1:
@@ -267,6 +272,12 @@ class HttpLane:
         return replace(stages, dns_s=self._dns_s, total_s=(stages.total_s or 0.0) + self._dns_s)
 
     def _judged(self, exchange: Exchange) -> Outcome:
+        try:
+            return self._judge(exchange)
+        except Exception as error:  # noqa: BLE001 - a look that ended is told, whatever a bug of ours makes of its answer
+            return self._failed(raised(error), exchange.stages())
+
+    def _judge(self, exchange: Exchange) -> Outcome:
         settings, answer, version = self._settings, exchange.answer, None
         stages = exchange.stages()
         fault = exchange.fault
@@ -306,12 +317,7 @@ class HttpLane:
 
     def _give_up(self, error: Exception) -> None:
         """The look could not be made: settings, secrets, the resolver, descriptors, or a bug of ours."""
-        fault = fault_of(error, Phase.START)
-        if fault is None:
-            name = type(error).__name__
-            text = f"{name}: {error}"
-            host = host_errno(error) is not None
-            fault = Fault(Status.ERROR, f"the probe raised {name}", host_error=host, detail=text)
+        fault = fault_of(error, Phase.START) or raised(error)
         if isinstance(error, MisconfiguredError):
             self._request = None
         for exchange in (self._one, *self._many.values()):

@@ -98,8 +98,8 @@ class Engine:
                     if handler is not None:
                         try:
                             handler(fd, event)
-                        except Exception as error:  # noqa: BLE001 - an edge is told once: the others must hear theirs
-                            self._loop.call_exception_handler({"message": "a look's end failed", "exception": error})
+                        except Exception as error:  # noqa: BLE001 - see `_report`
+                            self._report(error)
                 if len(events) < _BATCH:
                     return
         finally:
@@ -122,14 +122,14 @@ class Engine:
     def _read_on(self) -> None:
         unread, self._unread = self._unread, []
         for exchange, fd, event in unread:
-            self._safely(exchange.handle, fd, event)
+            try:
+                exchange.handle(fd, event)
+            except Exception as error:  # noqa: BLE001 - see `_report`
+                self._report(error)
 
-    def _safely(self, call: Callable[..., None], *args: object) -> None:
-        """An edge or a deadline is told once: what one look raises must not keep the others from hearing theirs."""
-        try:
-            call(*args)
-        except Exception as error:  # noqa: BLE001 - see above
-            self._loop.call_exception_handler({"message": "a look's end failed", "exception": error})
+    def _report(self, error: Exception) -> None:
+        """An edge or a deadline is told once: what the end of one look raises must not keep the others from theirs."""
+        self._loop.call_exception_handler({"message": "a look's end failed", "exception": error})
 
     # -- deadlines ----------------------------------------------------------------------------------------------------
 
@@ -160,5 +160,8 @@ class Engine:
         self._timer = None
         while self._due and self._due[0] * DEADLINE_STEP_S <= now:
             for exchange in self._buckets.pop(heapq.heappop(self._due)):
-                exchange.expire(now)
+                try:
+                    exchange.expire(now)
+                except Exception as error:  # noqa: BLE001 - see `_report`
+                    self._report(error)
         self._arm()

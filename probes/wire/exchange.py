@@ -7,19 +7,19 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import Final
 
 from probes.clock import Phase
 from probes.errors import HOST_ERRNOS
-from probes.faults import Fault, fault_of, timeout_fault
+from probes.faults import Fault, fault_of, raised, timeout_fault
 from probes.outcome import Stages, Status
 from probes.wire.answer import Answer, Reader
 from probes.wire.engine import EVENTS, Engine
+from probes.wire.origin import Origin
 from probes.wire.request import Encoded
 
-__all__ = ["KEEP_ALIVE_S", "Exchange", "Origin"]
+__all__ = ["KEEP_ALIVE_S", "Exchange"]
 
 KEEP_ALIVE_S: Final = 75.0
 """How long an idle connection is kept: longer than the usual interval, so that the frequent looks find one."""
@@ -38,16 +38,6 @@ _KIND = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 
 _IDLE, _CONNECT, _SHAKE, _WAIT = range(4)
 _PHASES = {_IDLE: Phase.START, _CONNECT: Phase.CONNECT, _SHAKE: Phase.TLS, _WAIT: Phase.WAIT}
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where to connect. `tls` and `server_name` for https. `address` is what `connect` takes for `family`."""
-
-    family: socket.AddressFamily
-    address: tuple[str, int] | tuple[str, int, int, int]
-    tls: ssl.SSLContext | None = None
-    server_name: str | None = None
 
 
 class Exchange:
@@ -358,7 +348,7 @@ class Exchange:
             return
         phase = Phase.READ if answered else _PHASES[self._state]
         fault = fault_of(error, phase, answered=answered)
-        self._fail(fault if fault is not None else _unknown(error))
+        self._fail(fault if fault is not None else raised(error))
 
     def _again(self) -> bool:
         """Asks once more, on a new connection, where a kept one turned out dead: servers that close idle ones make it so."""
@@ -374,7 +364,7 @@ class Exchange:
     def _raised(self, error: Exception) -> None:
         if not self.busy:
             raise error  # it is of whoever was told of the end
-        self._fail(_unknown(error))
+        self._fail(raised(error))
 
     def _drop(self) -> None:
         sock = self.sock
@@ -389,8 +379,3 @@ class Exchange:
             self.engine.handlers.pop(self._kept_fd, None)
             sock.close()
             self._kept, self._kept_fd = None, -1
-
-
-def _unknown(error: Exception) -> Fault:
-    name = type(error).__name__
-    return Fault(Status.ERROR, f"the probe raised {name}", detail=f"{name}: {error}")
