@@ -107,6 +107,11 @@ class Reader:
         """The head of the answer was read."""
         return self._headed
 
+    @property
+    def status(self) -> int:
+        """The status, once `headed`."""
+        return self._status
+
     def on_message_begin(self) -> None:
         """llhttp: an answer starts; after a whole one that is more than was asked for."""
         if self.done:

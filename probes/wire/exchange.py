@@ -25,6 +25,7 @@ KEEP_ALIVE_S: Final = 75.0
 """How long an idle connection is kept: longer than the usual interval, so that the frequent looks find one."""
 
 _CHUNK = 32_768
+_IDLE_CLOSED = 408
 _READS: Final = 16
 """Pieces read in a row. A peer that sends as fast as we read would keep the event loop to itself otherwise."""
 
@@ -125,7 +126,7 @@ class Exchange:
         if kept is None or fresh:
             self._connect()
             return
-        if now - self._kept_since > KEEP_ALIVE_S:
+        if now - self._kept_since > KEEP_ALIVE_S or not _silent(kept):
             self._drop_kept()
             self._connect()
             return
@@ -295,6 +296,8 @@ class Exchange:
                 return True
             if self.plain and not self._request.bodiless:
                 status, keep = self.engine.quick.status_of(data)
+                if status == _IDLE_CLOSED and self._again():
+                    return True
                 if status in self.plain:
                     self.status = status
                     self._end(keep=keep and not event & _ENDED and len(data) < _CHUNK)
@@ -310,9 +313,11 @@ class Exchange:
         if reader.fault is not None:
             self._fail(reader.fault)
             return True
+        if reader.status == _IDLE_CLOSED and self._again():
+            return True
         self.answer = reader.answer()
         self.status = self.answer.status
-        self._end(keep=reader.keep and not event & _ENDED)
+        self._end(keep=reader.keep and not event & _ENDED and len(data) < _CHUNK)
         return True
 
     # -- ends ---------------------------------------------------------------------------------------------------------
@@ -351,13 +356,16 @@ class Exchange:
         self._fail(fault if fault is not None else raised(error))
 
     def _again(self) -> bool:
-        """Asks once more, on a new connection, where a kept one turned out dead: servers that close idle ones make it so."""
+        """Asks once more, on a new connection, where a kept one turned out dead: servers that close idle ones make it so,
+        and some say 408 on it first, which may cross the request.
+        """
         if self.connect_at or self._renewed:
             return False  # it was new: a second, silent attempt would hide every other failure
         self._drop()
         self._renewed = True
         self.first_at = 0.0
         self._unsent = b""
+        self._reader = None
         self._connect()
         return True
 
@@ -379,3 +387,14 @@ class Exchange:
             self.engine.handlers.pop(self._kept_fd, None)
             sock.close()
             self._kept, self._kept_fd = None, -1
+
+
+def _silent(sock: socket.SocketType | ssl.SSLSocket) -> bool:
+    """An idle connection is open and has nothing to say: what comes next on it is the answer to what is asked next."""
+    try:
+        sock.recv(1)
+    except _WAITS:
+        return True
+    except OSError:
+        return False
+    return False

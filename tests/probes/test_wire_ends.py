@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import threading
 from collections.abc import Awaitable, Callable
 from select import EPOLLIN
 from typing import Any
@@ -145,4 +148,95 @@ async def test_what_only_the_answer_shows_to_be_misconfigured_is_said_so(answer:
     assert outcome is not None
     assert outcome.status is Status.ERROR
     assert (outcome.reason or "").startswith("misconfigured probe: ")
+    await row.close()
+
+
+IDLE = b"HTTP/1.1 408 Request Time-out\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+GOOD = OK + b"Content-Length: 2\r\n\r\nok"
+
+
+class Idle:
+    """A server in a thread: `GOOD` to each first request, and then what a test sends on the connection left idle."""
+
+    def __init__(self) -> None:
+        self.connections: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                connection.recv(65536)
+                connection.sendall(GOOD)
+                self.connections.append(connection)
+
+    def close(self) -> None:
+        self._listener.close()
+        for connection in self.connections:
+            connection.close()
+
+
+@pytest.mark.parametrize("closing", [True, False], ids=["and closes", "and stays"])
+@pytest.mark.parametrize("said", [IDLE, b""], ids=["408", "nothing"])
+async def test_what_an_idle_server_said_is_not_the_next_looks_answer(said: bytes, closing: bool) -> None:
+    server = Idle()
+    row = Row(server.url)
+    assert await row.look() is None
+    await until(lambda: len(server.connections) == 1)
+    if said:
+        server.connections[0].sendall(said)  # on loopback it is there when this returns, and the engine has not heard
+    if closing:
+        server.connections[0].shutdown(socket.SHUT_WR)
+    count = len(row.told)
+    row.lane.start(asyncio.get_running_loop().time() + (1.0 if said or closing else 0.1))
+    await until(lambda: len(row.told) > count, 5.0)
+    if said or closing:
+        assert row.told[-1] is None
+        assert len(server.connections) == 2
+    else:  # the connection is well and used again; this server answers once
+        assert row.told[-1] is not None
+        assert len(server.connections) == 1
+    await row.close()
+    server.close()
+
+
+@pytest.mark.parametrize("settings", [{}, {"pattern": "ok"}], ids=["plain", "rich"])
+async def test_a_408_that_crosses_the_next_request_is_asked_again(serve: Serve, settings: dict[str, Any]) -> None:
+    """It was sent to the idle connection; to a new one it is an answer like any other."""
+    asked: list[int] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = 0
+        while await reader.readuntil(b"\r\n\r\n"):
+            asked.append(number)
+            writer.write(GOOD if number == 0 and len(asked) < 4 else IDLE)
+            number += 1
+
+    row = Row(f"http://127.0.0.1:{await serve(handler)}", settings)
+    first, second = await row.look(), await row.look()
+    assert [outcome is None or outcome.ok for outcome in (first, second)] == [True, True]
+    assert asked == [0, 1, 0]
+    third = await row.look()
+    assert third is not None
+    assert (third.reason, asked[3:]) == ("HTTP 408", [0])
+    await row.close()
+
+
+@pytest.mark.parametrize(("size", "kept"), [(32_767, 1), (32_768, 0)])
+async def test_a_connection_that_may_hold_more_is_not_kept(serve: Serve, size: int, kept: int) -> None:
+    """The last piece filled the buffer: whether anything followed it was not read."""
+    head = OK + b"Content-Length: %d\r\n\r\n"
+    length = size - len(head % size)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head % length + b"x" * length)
+        await reader.read(1)
+
+    row = Row(f"http://127.0.0.1:{await serve(handler)}", {"pattern": "x"})
+    outcome = await row.look()
+    assert outcome is None or outcome.ok
+    assert row.lane.connections == kept
     await row.close()
