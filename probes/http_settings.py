@@ -134,9 +134,10 @@ class HttpSettings:
             return f"HTTP {status}: redirect"
         try:
             onward = asked.join(URL(headers["Location"]))
+            origin = onward.origin()  # `mailto:a@b` and `https:x` are URLs that have none
         except ValueError:
             return f"HTTP {status}: redirect to something that is no URL"
-        if onward.origin() != asked.origin():
+        if origin != asked.origin():
             return f"HTTP {status}: redirect to another host"
         return onward
 

@@ -16,9 +16,11 @@ __all__ = ["MetricsReader", "Series", "plain_name"]
 
 _LINE_LIMIT = 16384
 _SERIES_LIMIT = 10_000
-_LABEL = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"')
+# Possessive throughout: no repeat gives back what it took, so that a line that fits nowhere costs one pass, not one for each of
+# its characters. A label's name is looked for where a word begins, for the same reason.
+_LABEL = re.compile(r'(?<![A-Za-z0-9_])([A-Za-z_][A-Za-z0-9_]*+)="((?:[^"\\]++|\\.)*+)"')
 _LINE = re.compile(
-    r'([A-Za-z_:][A-Za-z0-9_:.]*)\s*(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\})?\s+(\S+)(?:\s+(-?[0-9.eE+]+))?\s*(?:#.*)?$'
+    r'([A-Za-z_:][A-Za-z0-9_:.]*+)(?:\s*+\{((?:[^"}]++|"(?:[^"\\]++|\\.)*+")*+)\})?+\s++([^\s#]++)(?:\s++(-?[0-9.eE+]++))?+\s*+(?:#.*+)?+$'
 )
 _ESCAPED = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from probes.redact import clean
+from probes.redact import clean, sendable
 
 __all__ = ["DETAIL_LIMIT", "REASON_LIMIT", "Layer", "Outcome", "Stages", "Status"]
 
@@ -100,6 +100,8 @@ class Outcome:
             object.__setattr__(self, "detail", clean(self.detail, DETAIL_LIMIT))
         if self.version is not None:
             object.__setattr__(self, "version", clean(self.version, 64))
+        if not all(map(str.isascii, self.readings)):
+            object.__setattr__(self, "readings", {sendable(name): value for name, value in self.readings.items()})
 
     @property
     def ok(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["clean"]
+__all__ = ["clean", "sendable"]
 
 _HIDDEN = "<redacted>"
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -25,10 +25,17 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
+def sendable(text: str) -> str:
+    """`text` as UTF-8 can carry it. Bytes of a header that are no text and a lone surrogate of a JSON document (RFC 8259, section
+    8.2) become question marks: neither a frame nor a line of the log can hold them.
+    """
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def clean(text: str, limit: int) -> str:
-    """`text` on one line, without credentials, at most `limit` characters."""
+    """`text` on one line, as UTF-8 can carry it, without credentials, at most `limit` characters."""
     # The rules run on a bounded piece: what a server sent may be long, and what is cut off cannot leak.
-    piece = _CONTROL.sub(" ", text[: 4 * limit])
+    piece = _CONTROL.sub(" ", sendable(text[: 4 * limit]))
     for pattern, replacement in _RULES:
         piece = pattern.sub(replacement, piece)
     return piece if len(piece) <= limit else piece[: limit - 3] + "..."

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from steerd.model.sample import Layer, Reading
 from steerd.model.vote import Ballot, CheckCounts, Confirm, Heartbeat, Verdict, Vote, Welcome
-from steerd.wire import MAX_FRAME, BadFrame, Frame, decode, encode
+from steerd.wire import MAX_FRAME, BadFrame, Frame, decode, encode, encode_what_can_be
 
 names = st.text(max_size=20)
 numbers = st.integers(0, 2**63 - 1)
@@ -131,3 +131,28 @@ def test_fields_of_a_newer_version_are_passed_over() -> None:
 def test_fields_that_an_older_version_did_not_send_have_their_defaults() -> None:
     body = {"agent": "a", "incarnation": 1, "number": 2}
     assert decode(msgspec.msgpack.encode(("heartbeat", body))) == Heartbeat("a", 1, 2)
+
+
+def test_a_text_that_is_none_costs_itself_and_nothing_else() -> None:
+    bad = "v\udcff1"
+    votes = (
+        Vote("e1", Verdict.HEALTHY, 1),
+        Vote("e2", Verdict.UNHEALTHY, 2, reason=bad, version="v2", errors=(bad,)),
+        Vote(bad, Verdict.HEALTHY, 3),
+    )
+    seen = (Reading("e1", bad, 1.0, 0.0), Reading("e1", "depth", 2.0, 0.0))
+    data, left = encode_what_can_be(Ballot("a1", 1, 2, full=True, votes=votes, readings=seen, abstaining=bad))
+    ballot = decode(data)
+    assert isinstance(ballot, Ballot)
+    assert ballot.votes == (votes[0], Vote("e2", Verdict.UNHEALTHY, 2))
+    assert (ballot.readings, ballot.abstaining) == (seen[1:], "v?1")
+    assert len(left) == 4
+    assert all(words.isascii() for words in left)
+    data, left = encode_what_can_be(Heartbeat("a1", 1, 3, stale=("e1", bad), readings=seen))
+    assert decode(data) == Heartbeat("a1", 1, 3, stale=("e1",), readings=seen[1:])
+    assert len(left) == 2
+
+
+@given(frames.filter(lambda frame: isinstance(frame, Ballot | Heartbeat)))
+def test_what_can_be_sent_is_sent_whole(frame: Ballot | Heartbeat) -> None:
+    assert encode_what_can_be(frame) == (encode(frame), ())

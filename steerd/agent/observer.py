@@ -47,6 +47,9 @@ class AgentObserver(Protocol):
         coordinator left the config, or moved).
         """
 
+    def on_unsendable(self, what: str) -> None:
+        """Votes or readings, or their texts, are not said because no frame can hold them. Told once of each."""
+
     def on_error_outcome(
         self, endpoint: str, service: str, check: str, reason: str, *, host: bool, detail: str | None
     ) -> None:
@@ -86,6 +89,9 @@ class NullObserver:
         """See `AgentObserver`."""
 
     def on_stream(self, coordinator: str, state: str, text: str) -> None:
+        """See `AgentObserver`."""
+
+    def on_unsendable(self, what: str) -> None:
         """See `AgentObserver`."""
 
     def on_error_outcome(

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from steerd.model.vote import Ballot, Confirm, Welcome
-from steerd.wire import MAX_FRAME, BadFrame, decode, encode
+from steerd.model.vote import Confirm, Welcome
+from steerd.wire import MAX_FRAME, BadFrame, decode
 
 __all__ = ["CoordinatorStream", "Outbox", "StreamContext", "Timing"]
 
@@ -90,14 +90,14 @@ class Outbox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamContext:
-    """What streams share. `token` reads this agent's bearer token (None without one), `full` makes a full ballot,
+    """What streams share. `token` reads this agent's bearer token (None without one), `full` makes the frame of a full ballot,
     `outrank` takes the incarnation that a coordinator has seen, `asked` takes a *confirm now*, `told` hears (coordinator,
     state, text) of every change."""
 
     agent: str
     session: aiohttp.ClientSession
     token: Callable[[], str | None]
-    full: Callable[[], Ballot]
+    full: Callable[[], bytes]
     outrank: Callable[[int], None]
     asked: Callable[[Confirm], None]
     told: Callable[[str, str, str], None]
@@ -213,7 +213,7 @@ class CoordinatorStream:
 
     async def _send(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         while True:
-            data = await self._outbox.take(lambda: encode(self._context.full()))
+            data = await self._outbox.take(self._context.full)
             async with asyncio.timeout(self._context.timing.send_s):
                 await socket.send_bytes(data)
 

@@ -15,8 +15,8 @@ from steerd.core.ballot_box import BallotBox
 from steerd.core.doubt import SelfDoubt
 from steerd.core.verdict import Observation
 from steerd.model.sample import Sample
-from steerd.model.vote import Ballot
-from steerd.wire import encode
+from steerd.model.vote import Ballot, Heartbeat
+from steerd.wire import encode_what_can_be
 
 __all__ = ["COALESCE_S", "HEARTBEAT_S", "Voter"]
 
@@ -32,6 +32,7 @@ class Voter:
         self.doubt = doubt
         self._observer = observer
         self._streams: tuple[CoordinatorStream, ...] = ()
+        self._unsent: set[str] = set()
         self._changed = asyncio.Event()
         self._urgent = asyncio.Event()
 
@@ -69,9 +70,9 @@ class Voter:
             self._urgent.set()
             self._changed.set()
 
-    def full(self) -> Ballot:
-        """A full ballot now."""
-        return self.box.full(asyncio.get_running_loop().time())
+    def full(self) -> bytes:
+        """A full ballot now, as a frame."""
+        return self._encoded(self.box.full(asyncio.get_running_loop().time()))
 
     def outrank(self, seen: int) -> None:
         """Starts above the incarnation a coordinator knows, where ours is older (this host's clock was set back)."""
@@ -94,7 +95,7 @@ class Voter:
                 pass  # nothing urgent came: what gathered meanwhile goes in one frame
             self._changed.clear()
             self._urgent.clear()
-            self._send(encode(self.box.delta(asyncio.get_running_loop().time())))
+            self._send(self._encoded(self.box.delta(asyncio.get_running_loop().time())))
 
     async def run_heartbeats(self) -> None:
         """Refreshes all votes every 2 s, until cancelled."""
@@ -103,9 +104,17 @@ class Voter:
             now = asyncio.get_running_loop().time()
             self.box.refresh()
             if self.box.dirty:
-                self._send(encode(self.box.delta(now)))
-            self._send(encode(self.box.heartbeat(now)))
+                self._send(self._encoded(self.box.delta(now)))
+            self._send(self._encoded(self.box.heartbeat(now)))
 
     def _send(self, data: bytes) -> None:
         for stream in self._streams:
             stream.offer(data)
+
+    def _encoded(self, frame: Ballot | Heartbeat) -> bytes:
+        data, left = encode_what_can_be(frame)
+        news = [words for words in left if words not in self._unsent]
+        if news:
+            self._unsent.update(news)
+            self._observer.on_unsendable(", ".join(news))
+        return data

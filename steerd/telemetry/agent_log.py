@@ -65,6 +65,10 @@ class AgentLog:
                     text,
                 )
 
+    def on_unsendable(self, what: str) -> None:
+        """Votes or readings that no frame can hold."""
+        log.error("not told to coordinators, because it holds what is no text: %s; all else is told", what)
+
     def on_error_outcome(
         self, endpoint: str, service: str, check: str, reason: str, *, host: bool, detail: str | None
     ) -> None:

@@ -161,6 +161,10 @@ class AgentTelemetry:
             self._streams[coordinator] = state == "connected"
         self._log.on_stream(coordinator, state, text)
 
+    def on_unsendable(self, what: str) -> None:
+        """Some of what was seen cannot be said."""
+        self._log.on_unsendable(what)
+
     def on_error_outcome(
         self, endpoint: str, service: str, check: str, reason: str, *, host: bool, detail: str | None
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ from steerd.agent.observer import NullObserver
 from steerd.model.fleet import Check, Dependency, Fleet
 from steerd.model.rules import VerdictRules
 from steerd.model.sample import Layer
-from steerd.model.vote import Verdict
+from steerd.model.vote import Ballot, Verdict
 from tests.support.agent_rig import Listener, Targets, make_fleet, running, secret
 from tests.support.wait import until
 
@@ -360,3 +361,27 @@ async def test_the_agent_ends_while_targets_and_coordinators_hang(listener: List
     async with running(fleet) as agent:  # fails at its end unless the agent stops within its 5 s
         await until(lambda: listener.sessions and targets.hits.get("e1"))
     assert not agent.status()["running"]
+
+
+async def test_a_version_that_is_no_text_is_said_as_one_and_the_agent_lives(listener: Listener) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\nX-Version: v\xff1\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(handler, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    fleet = make_fleet(f"http://127.0.0.1:{port}", {"co1": listener.url})
+    (service,) = fleet.services
+    check = replace(service.checks[0], settings={"version": {"header": "X-Version"}})
+    fleet = replace(fleet, services=(replace(service, checks=(check,)),))
+    async with running(fleet) as agent:
+        await until(lambda: verdict_of(agent) is Verdict.HEALTHY and agent.vote_of("e1").version == "v?1")
+        await until(lambda: any(v.version == "v?1" for f in listener.frames if isinstance(f, Ballot) for v in f.votes))
+    server.close()
+
+
+def verdict_of(agent: Agent) -> Verdict:
+    """The agent's verdict of e1; unknown before it has begun."""
+    return agent.verdict_of("e1") if agent.status()["endpoints"] else Verdict.UNKNOWN

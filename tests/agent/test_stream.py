@@ -181,10 +181,10 @@ async def test_a_slow_reader_gets_one_full_ballot_in_place_of_what_piled_up(list
     states: list[str] = []
     fulls = 0
 
-    def full() -> Ballot:
+    def full() -> bytes:
         nonlocal fulls
         fulls += 1
-        return Ballot("a1", 1, fulls, full=True)
+        return encode(Ballot("a1", 1, fulls, full=True))
 
     heavy = encode(Heartbeat("a1", 1, 1, stale=("x" * 1_000_000,)))
     listener.reads.clear()

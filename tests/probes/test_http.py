@@ -16,6 +16,7 @@ from tests.support.looking import Look
 from tests.support.model_server import ModelServer
 
 Site = Callable[..., Awaitable[str]]
+Answer = Callable[..., Awaitable[str]]
 READINESS = {"path": "/v1/models", "json": {"path": "data.*.id", "contains": "$model"}}
 
 
@@ -376,3 +377,11 @@ async def test_overlapping_looks_do_not_disturb_each_other(look: Look, model_ser
     )
     assert {outcome.status for outcome in outcomes} == {Status.PASS}
     assert all(outcome.stages.connect_s is not None for outcome in outcomes)
+
+
+@pytest.mark.parametrize("where", ["mailto:a@b", "foo:bar", "https:x", "http://[::1", "data:,x"])
+async def test_a_redirect_to_no_web_address_is_the_targets_fault(look: Look, answer: Answer, where: str) -> None:
+    url = await answer(f"HTTP/1.1 302 Found\r\nLocation: {where}\r\nContent-Length: 0\r\n\r\n".encode())
+    outcome = await look("http", url, {"follow": True})
+    assert (outcome.status, outcome.transport) == (Status.FAIL, False), outcome
+    assert (outcome.reason or "").startswith("HTTP 302: redirect to "), outcome

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from probes import metrics_text
 from probes.metrics_text import MetricsReader, Series
 
 
@@ -71,3 +76,45 @@ def test_an_endless_line_and_too_many_series_are_bounded() -> None:
 def test_what_is_no_metrics_text_has_no_lines() -> None:
     assert read("<html>\n</html>\n", "a").lines == 0
     assert read("b 1\n", "a").lines == 1
+
+
+def repeats(parsed: Any) -> Iterator[str]:
+    """The operators of a parsed pattern, however deep, that repeat without a bound."""
+    for part in parsed:
+        if isinstance(part, re._parser.SubPattern):  # type: ignore[attr-defined]
+            yield from repeats(part)
+        elif isinstance(part, tuple | list):
+            if str(part[0]).endswith("_REPEAT") and part[1][1] is re._constants.MAXREPEAT:  # type: ignore[attr-defined]
+                yield str(part[0])
+            yield from repeats(part)
+
+
+@pytest.mark.parametrize("pattern", [metrics_text._LINE, metrics_text._LABEL])
+def test_no_repeat_gives_back_what_it_took_so_that_hostile_lines_cost_one_pass(pattern: re.Pattern[str]) -> None:
+    found = list(repeats(re._parser.parse(pattern.pattern)))  # type: ignore[attr-defined]
+    assert len(found) >= 2
+    assert set(found) == {"POSSESSIVE_REPEAT"}
+
+
+@pytest.mark.parametrize(
+    "line", ["a" + " " * 200 + "1 x x", "a{" + 'x="y",' * 20, 'a{x="' + "\\a" * 20, "a 1 111x", 'a "1', "a{}", "a {b} "]
+)
+def test_lines_that_are_no_samples_are_told(line: str) -> None:
+    reader = read(line + "\n", "a")
+    assert reader.get(["a"]) == []
+    assert reader.broken is not None
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "labels"),
+    [
+        ("a \t 1", 1.0, ()),
+        ('a {b="c"}  2', 2.0, (("b", "c"),)),
+        ('a{ d="e" , } 3', 3.0, (("d", "e"),)),
+        ("a 4 #{x} 1", 4.0, ()),
+        ("a 5   1700000000 # note", 5.0, ()),
+    ],
+)
+def test_blanks_where_the_format_allows_them(line: str, value: float, labels: tuple[tuple[str, str], ...]) -> None:
+    (found,) = read(line + "\n", "a").get(["a"])
+    assert (found.value, found.labels) == (value, labels)

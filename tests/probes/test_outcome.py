@@ -93,3 +93,11 @@ def test_cleaning_a_hostile_text_takes_no_time_to_speak_of() -> None:
     """Bounded input to every rule: what a server sends must not make this host work. The timeout of the suite judges."""
     for text in ("token" * 200_000, "-" * 1_000_000, "authorization:" * 70_000, "://" + "a" * 1_000_000):
         assert len(clean(text, DETAIL_LIMIT)) <= DETAIL_LIMIT
+
+
+@pytest.mark.parametrize("text", [b"v\xff1".decode("utf-8", "surrogateescape"), "\ud800", "\udfff\ud800 \u00e9"])
+def test_every_text_of_an_outcome_can_be_sent(text: str) -> None:
+    outcome = Outcome(Status.FAIL, Layer.LIVENESS, text, version=text, detail=text, readings={text: 1.0})
+    for one in (outcome.reason, outcome.version, outcome.detail, *outcome.readings):
+        assert one is not None
+        assert one.encode().decode() == one == text.encode("utf-8", "replace").decode()
