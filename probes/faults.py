@@ -2,9 +2,11 @@
 
 Rules (decisions.md section 1, probes.md):
 - refused, reset, host unreachable, timed out: the target's, in transport;
-- descriptors, memory, ports, a missing local network, the resolver: this host's (ERROR with `host_error`);
+- descriptors, memory, ports, a missing local network, a resolver that answers for no name: this host's (ERROR with
+  `host_error`);
 - a certificate that is expired or for another name: the target's, not in transport;
-- a missing CA file, a refused client certificate, a name that does not exist: the check's config (ERROR).
+- a missing CA file, a refused client certificate, a name that does not exist or alone gets no answer: the check's config
+  or its zone (ERROR).
 Anything else is unknown here and becomes ERROR in `look_safely`.
 """
 
@@ -22,6 +24,7 @@ import aiohttp
 
 from probes.clock import Phase
 from probes.errors import HOST_ERRNOS, MisconfiguredError, chain, errnos
+from probes.name_standing import NameTroubleError
 from probes.outcome import Status
 
 __all__ = ["Fault", "fault_of", "timeout_fault"]
@@ -89,10 +92,12 @@ def fault_of(error: BaseException, phase: Phase, *, answered: bool = False) -> F
     return None
 
 
-def timeout_fault(phase: Phase, limit_s: float) -> Fault:
-    """What running out of time in `phase` means; `limit_s` is the time it had."""
+def timeout_fault(phase: Phase, limit_s: float, *, alone: bool = False) -> Fault:
+    """What running out of time in `phase` means; `limit_s` is the time it had. `alone`: names but this one do resolve."""
     detail = f"{limit_s:.3g} s ran out during {phase.value}"
     if phase is Phase.DNS:
+        if alone:
+            return _name_trouble(detail)
         return Fault(Status.ERROR, "name resolution timed out on this host", host_error=True, detail=detail)
     reason = {
         Phase.START: "connect timed out",
@@ -136,7 +141,14 @@ def _dns(error: BaseException) -> Fault:
             detail=f"{inner.strerror}: fix the endpoint's `url` or its DNS record",
         )
     text = str(inner.strerror if inner is not None else error)
+    if isinstance(inner, NameTroubleError):
+        return _name_trouble(text)
     return Fault(Status.ERROR, "name resolution failed on this host", host_error=True, detail=text)
+
+
+def _name_trouble(text: str) -> Fault:
+    advice = f"{text}; other names do resolve: look at the DNS servers of its zone"
+    return Fault(Status.ERROR, "the endpoint's name gets no answer", detail=advice)
 
 
 def _tls(error: ssl.SSLError) -> Fault:

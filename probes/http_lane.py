@@ -225,7 +225,8 @@ class HttpLane:
             if not self.busy:
                 raise
             if isinstance(error, TimeoutError) and limit.expired():
-                self._finish(self._failed(timeout_fault(Phase.DNS, time.perf_counter() - began), Stages()))
+                fault = timeout_fault(Phase.DNS, time.perf_counter() - began, alone=resolver.alone(host))
+                self._finish(self._failed(fault, Stages()))
             else:
                 self._give_up(error)
 

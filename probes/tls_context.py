@@ -101,7 +101,7 @@ def _marks(settings: TlsSettings) -> _Marks:
 
 def _mark(path: str) -> tuple[int, ...] | None:
     try:
-        found = os.stat(path)  # follows links: secrets are mounted as links to a folder that is swapped
+        found = Path(path).stat()  # follows links: secrets are mounted as links to a folder that is swapped
     except OSError:
         return None
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
