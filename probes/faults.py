@@ -42,6 +42,7 @@ _TARGET = {
 _NO_SUCH_NAME = frozenset(
     code for code in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None)) if isinstance(code, int)
 )
+_NO_ANSWER = (socket.EAI_AGAIN, socket.EAI_FAIL)
 _CLIENT_CERT_REFUSED = re.compile(
     r"(?i)certificate.required|alert.(unknown.ca|bad.certificate|certificate.(unknown|expired))"
 )
@@ -62,15 +63,16 @@ class Fault:
     unanswered: bool = False
 
 
-def fault_of(error: BaseException, phase: Phase, *, answered: bool = False) -> Fault | None:
+def fault_of(error: BaseException, phase: Phase, *, answered: bool = False, alone: bool = False) -> Fault | None:
     """The fault behind `error`, or None when it is not one of the network's (a bug, then).
 
-    `answered` says that the head of an answer was read already: what breaks after that is no longer transport.
+    `answered` says that the head of an answer was read already: what breaks after that is no longer transport. `alone` says
+    that names but this one do resolve.
     """
     if isinstance(error, MisconfiguredError):
         return Fault(Status.ERROR, f"misconfigured probe: {error}", detail=str(error))
     if isinstance(error, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
-        return _dns(error)
+        return _dns(error, alone=alone)
     # aiohttp's own exceptions only look like those of ssl: what OpenSSL said is in the one they wrap.
     tls = next(
         (e for e in chain(error) if isinstance(e, ssl.SSLError) and not isinstance(e, aiohttp.ClientError)), None
@@ -131,7 +133,7 @@ def _words(number: int) -> str:
     return os.strerror(number).lower()
 
 
-def _dns(error: BaseException) -> Fault:
+def _dns(error: BaseException, *, alone: bool) -> Fault:
     inner = next((e for e in chain(error) if isinstance(e, socket.gaierror)), None)
     if inner is not None and inner.errno in _NO_SUCH_NAME:
         # A name that does not exist says nothing about the server behind it: a wrong URL, or a record that is gone.
@@ -141,7 +143,7 @@ def _dns(error: BaseException) -> Fault:
             detail=f"{inner.strerror}: fix the endpoint's `url` or its DNS record",
         )
     text = str(inner.strerror if inner is not None else error)
-    if isinstance(inner, NameTroubleError):
+    if isinstance(inner, NameTroubleError) or (alone and inner is not None and inner.errno in _NO_ANSWER):
         return _name_trouble(text)
     return Fault(Status.ERROR, "name resolution failed on this host", host_error=True, detail=text)
 

@@ -75,6 +75,8 @@ class HttpClient:
             headers.setdefault("Host", url.authority if url.explicit_port else url.host)
             url = url.with_host(target.address)
         secure = url.scheme == "https"
+        named = not is_address(url.host or "")
+        clock.name = url.host if named else None
         token = CURRENT_CLOCK.set(clock)
         try:
             response = await self._session(fresh=fresh).request(
@@ -85,7 +87,7 @@ class HttpClient:
                 allow_redirects=False,
                 ssl=tls_context(self._tls) if secure else True,
                 server_hostname=server_name if secure else None,
-                trace_request_ctx=_Look(clock, named=not is_address(url.host or "")),
+                trace_request_ctx=_Look(clock, named=named),
             )
         except _OnceError as once:
             raise once.error from once.error.__cause__

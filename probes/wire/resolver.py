@@ -119,7 +119,7 @@ class Resolver:
         if not others:
             return False
         if time.monotonic() - others[0][1] > _LATELY_S and (self._control is None or self._control.done()):
-            self._control = asyncio.ensure_future(self._check([name for name, _ in others[:_CHECKED]]))
+            self._control = asyncio.get_running_loop().create_task(self._check([name for name, _ in others[:_CHECKED]]))
         return True
 
     def answered(self, host: str) -> None:
