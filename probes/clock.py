@@ -37,6 +37,7 @@ class StageClock:
         "_sent_at",
         "_tls_at",
         "kept",
+        "name",
         "now",
         "on_connected",
         "phase",
@@ -48,6 +49,8 @@ class StageClock:
         self.started = now()
         self.phase = Phase.START
         self.kept = False
+        self.name: str | None = None
+        """The name of the target where it has to be resolved."""
         self.on_connected: Callable[[], None] | None = None
         self._dns_at: float | None = None
         self._dial_at: float | None = None
@@ -98,6 +101,11 @@ class StageClock:
 
     def first_token(self) -> None:
         self._first_token_at = self.now()
+
+    @property
+    def resolved(self) -> bool:
+        """True once the name of a new connection was resolved."""
+        return self._dns_at is not None and self._dial_at is not None
 
     @property
     def answered(self) -> bool:

@@ -18,7 +18,9 @@ __all__ = ["connected", "opened", "resolved"]
 
 async def resolved(address: Address, clock: StageClock) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
     """Where `address` leads: (family, socket address) pairs. Raises `socket.gaierror`, which is this host's fault."""
-    clock.connecting(named=not is_address(address.host))
+    named = not is_address(address.host)
+    clock.name = address.host if named else None
+    clock.connecting(named=named)
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     return [(family, (str(where[0]), int(where[1]))) for family, _, _, _, where in found]

@@ -2,9 +2,11 @@
 
 Rules (decisions.md section 1, probes.md):
 - refused, reset, host unreachable, timed out: the target's, in transport;
-- descriptors, memory, ports, a missing local network, the resolver: this host's (ERROR with `host_error`);
+- descriptors, memory, ports, a missing local network, a resolver that answers for no name: this host's (ERROR with
+  `host_error`);
 - a certificate that is expired or for another name: the target's, not in transport;
-- a missing CA file, a refused client certificate, a name that does not exist: the check's config (ERROR).
+- a missing CA file, a refused client certificate, a name that does not exist or alone gets no answer: the check's config
+  or its zone (ERROR).
 Anything else is unknown here and becomes ERROR in `look_safely`.
 """
 
@@ -22,6 +24,7 @@ import aiohttp
 
 from probes.clock import Phase
 from probes.errors import HOST_ERRNOS, MisconfiguredError, chain, errnos, host_errno
+from probes.name_standing import NameTroubleError
 from probes.outcome import Status
 
 __all__ = ["Fault", "fault_of", "raised", "timeout_fault"]
@@ -39,6 +42,7 @@ _TARGET = {
 _NO_SUCH_NAME = frozenset(
     code for code in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None)) if isinstance(code, int)
 )
+_NO_ANSWER = (socket.EAI_AGAIN, socket.EAI_FAIL)
 _CLIENT_CERT_REFUSED = re.compile(
     r"(?i)certificate.required|alert.(unknown.ca|bad.certificate|certificate.(unknown|expired))"
 )
@@ -68,15 +72,16 @@ def raised(error: Exception) -> Fault:
     return Fault(Status.ERROR, f"the probe raised {name}", host_error=host, detail=f"{name}: {error}")
 
 
-def fault_of(error: BaseException, phase: Phase, *, answered: bool = False) -> Fault | None:
+def fault_of(error: BaseException, phase: Phase, *, answered: bool = False, alone: bool = False) -> Fault | None:
     """The fault behind `error`, or None when it is not one of the network's (a bug, then).
 
-    `answered` says that the head of an answer was read already: what breaks after that is no longer transport.
+    `answered` says that the head of an answer was read already: what breaks after that is no longer transport. `alone` says
+    that names but this one do resolve.
     """
     if isinstance(error, MisconfiguredError):
         return raised(error)
     if isinstance(error, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
-        return _dns(error)
+        return _dns(error, alone=alone)
     # aiohttp's own exceptions only look like those of ssl: what OpenSSL said is in the one they wrap.
     tls = next(
         (e for e in chain(error) if isinstance(e, ssl.SSLError) and not isinstance(e, aiohttp.ClientError)), None
@@ -98,10 +103,12 @@ def fault_of(error: BaseException, phase: Phase, *, answered: bool = False) -> F
     return None
 
 
-def timeout_fault(phase: Phase, limit_s: float) -> Fault:
-    """What running out of time in `phase` means; `limit_s` is the time it had."""
+def timeout_fault(phase: Phase, limit_s: float, *, alone: bool = False) -> Fault:
+    """What running out of time in `phase` means; `limit_s` is the time it had. `alone`: names but this one do resolve."""
     detail = f"{limit_s:.3g} s ran out during {phase.value}"
     if phase is Phase.DNS:
+        if alone:
+            return _name_trouble(detail)
         return Fault(Status.ERROR, "name resolution timed out on this host", host_error=True, detail=detail)
     reason = {
         Phase.START: "connect timed out",
@@ -135,7 +142,7 @@ def _words(number: int) -> str:
     return os.strerror(number).lower()
 
 
-def _dns(error: BaseException) -> Fault:
+def _dns(error: BaseException, *, alone: bool) -> Fault:
     inner = next((e for e in chain(error) if isinstance(e, socket.gaierror)), None)
     if inner is not None and inner.errno in _NO_SUCH_NAME:
         # A name that does not exist says nothing about the server behind it: a wrong URL, or a record that is gone.
@@ -145,7 +152,14 @@ def _dns(error: BaseException) -> Fault:
             detail=f"{inner.strerror}: fix the endpoint's `url` or its DNS record",
         )
     text = str(inner.strerror if inner is not None else error)
+    if isinstance(inner, NameTroubleError) or (alone and inner is not None and inner.errno in _NO_ANSWER):
+        return _name_trouble(text)
     return Fault(Status.ERROR, "name resolution failed on this host", host_error=True, detail=text)
+
+
+def _name_trouble(text: str) -> Fault:
+    advice = f"{text}; other names do resolve: look at the DNS servers of its zone"
+    return Fault(Status.ERROR, "the endpoint's name gets no answer", detail=advice)
 
 
 def _tls(error: ssl.SSLError) -> Fault:

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 
-from probes.clock import StageClock
+from probes.clock import Phase, StageClock
 from probes.faults import Fault, fault_of, timeout_fault
 from probes.outcome import Layer, Outcome, Status
+from probes.wire.resolver import Resolver
 
 __all__ = ["guarded", "outcome_of", "result", "scrubbed"]
 
@@ -23,11 +24,21 @@ async def guarded(layer: Layer, deadline: float, clock: StageClock, work: Awaita
             return await work
     except Exception as error:
         if isinstance(error, TimeoutError) and limit.expired():
-            return outcome_of(timeout_fault(clock.phase, limit_s), layer, clock)
-        fault = fault_of(error, clock.phase, answered=clock.answered)
+            return outcome_of(timeout_fault(clock.phase, limit_s, alone=_alone(clock)), layer, clock)
+        fault = fault_of(error, clock.phase, answered=clock.answered, alone=_alone(clock))
         if fault is None:
             raise
         return outcome_of(fault, layer, clock)
+    finally:
+        if clock.name is not None and clock.resolved:
+            Resolver.of(asyncio.get_running_loop()).answered(clock.name)
+
+
+def _alone(clock: StageClock) -> bool:
+    """The look ended while its name was resolved, and other names do resolve."""
+    if clock.name is None or clock.phase is not Phase.DNS:
+        return False
+    return Resolver.of(asyncio.get_running_loop()).alone(clock.name)
 
 
 def outcome_of(fault: Fault, layer: Layer, clock: StageClock, *, version: str | None = None) -> Outcome:

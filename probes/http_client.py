@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import socket
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -58,7 +57,6 @@ class HttpClient:
 
     def __init__(self, tls: TlsSettings) -> None:
         self._tls = tls
-        self._context: ssl.SSLContext | None = None
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     @asynccontextmanager
@@ -77,6 +75,8 @@ class HttpClient:
             headers.setdefault("Host", url.authority if url.explicit_port else url.host)
             url = url.with_host(target.address)
         secure = url.scheme == "https"
+        named = not is_address(url.host or "")
+        clock.name = url.host if named else None
         token = CURRENT_CLOCK.set(clock)
         try:
             response = await self._session(fresh=fresh).request(
@@ -85,9 +85,9 @@ class HttpClient:
                 headers=headers,
                 data=request.body,
                 allow_redirects=False,
-                ssl=self._ssl() if secure else True,
+                ssl=tls_context(self._tls) if secure else True,
                 server_hostname=server_name if secure else None,
-                trace_request_ctx=_Look(clock, named=not is_address(url.host or "")),
+                trace_request_ctx=_Look(clock, named=named),
             )
         except _OnceError as once:
             raise once.error from once.error.__cause__
@@ -104,11 +104,6 @@ class HttpClient:
         sessions, self._sessions = list(self._sessions.values()), {}
         for session in sessions:
             await session.close()
-
-    def _ssl(self) -> ssl.SSLContext:
-        if self._context is None:
-            self._context = tls_context(self._tls)
-        return self._context
 
     def _session(self, *, fresh: bool) -> aiohttp.ClientSession:
         session = self._sessions.get(fresh)

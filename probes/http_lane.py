@@ -100,6 +100,8 @@ class HttpLane:
             request = self._request
             if request is None:
                 request = self._prepare()
+            elif self._context is not None:
+                self._secure()
             # A request that is not idempotent must not meet a connection that the server is just closing.
             fresh = fresh or self._posts
             self._ident = ident = (self._ident + 1) & 0xFFFFFFFF
@@ -163,14 +165,29 @@ class HttpLane:
         self._hidden = hidden
         if self._engine is None:
             self._engine = Engine.acquire()
-        if url.scheme == "https" and self._context is None:
-            self._context = tls_context(self._tls)
+        if url.scheme == "https":
+            self._secure()
         address = self._target.address or url.host or ""
         if self._one is None and is_address(address):
             self._one = self._exchange(address)
         if not hidden:
             self._request = encoded
         return encoded
+
+    def _secure(self) -> None:
+        """Takes the context of the files as they are now. Connections made by older ones are closed. Raises
+        `MisconfiguredError`.
+        """
+        context = tls_context(self._tls)
+        if context is self._context:
+            return
+        self._context = context
+        for exchange in (self._one, *self._many.values()):
+            if exchange is not None:
+                exchange.close()
+        one, self._one, self._many = self._one, None, {}
+        if one is not None:
+            self._one = self._exchange(one.origin.address[0])
 
     def _exchange(self, address: str) -> Exchange:
         assert self._engine is not None
@@ -209,7 +226,8 @@ class HttpLane:
             if not self.busy:
                 raise
             if isinstance(error, TimeoutError) and limit.expired():
-                self._finish(self._failed(timeout_fault(Phase.DNS, time.perf_counter() - began), Stages()))
+                fault = timeout_fault(Phase.DNS, time.perf_counter() - began, alone=resolver.alone(host))
+                self._finish(self._failed(fault, Stages()))
             else:
                 self._give_up(error)
 

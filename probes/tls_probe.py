@@ -30,7 +30,6 @@ class TlsProbe:
         self._tls = tls_of(settings)
         self._slow_s = number(settings, "slow")
         self._warn_days = number(settings, "warn_days", 14.0) or 14.0
-        self._context: ssl.SSLContext | None = None
 
     async def look(self, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:  # noqa: ARG002 - always fresh
         """Shake hands once. See `probes.probe.Probe`."""
@@ -41,11 +40,9 @@ class TlsProbe:
         """Nothing is kept."""
 
     async def _handshake(self, target: Target, clock: StageClock) -> Outcome:
-        if self._context is None:
-            self._context = tls_context(self._tls)
         address = self._address.of_target(target, default_port=443)
         name = self._tls.server_name or address.name
-        async with connected(address, clock, self._context, name) as writer:
+        async with connected(address, clock, tls_context(self._tls), name) as writer:
             days = _days_left(writer.get_extra_info("ssl_object"))
             readings = {} if days is None else {"tls_expiry_days": days}
             soon = days is not None and days <= self._warn_days

@@ -50,10 +50,7 @@ class GrpcCaller(DependencyProbe):
         """The answer to `request`. Raises `grpc.aio.AioRpcError`, and what keeps the connection from being made."""
         login = self._login.read(target, self._resolve, hidden)
         secure = login.secure if self._secure is None else bool(self._secure)
-        context = None
-        if secure:
-            context = tls_context(self._tls)
-            context.set_alpn_protocols(["h2"])
+        context = tls_context(self._tls, alpn=("h2",)) if secure else None
         # The library's own errors do not tell a refused connection from an expired certificate.
         await reach(login.address, clock, context, self._tls.server_name or login.address.name)
         channel = self._channel(login.address, secure=secure)

@@ -98,9 +98,7 @@ def tls_of_mode(found: Mapping[str, str], settings: TlsSettings, host: str) -> d
     if ours.ca in (None, "system"):
         ours = TlsSettings(None, ours.cert, ours.key)
     if wanted.verified:
-        context = tls_context(ours)
-        context.check_hostname = wanted.named
-        return {"ssl": context}
+        return {"ssl": tls_context(ours, named=wanted.named)}
     # The user asks for a channel without proof of who is at its other end.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

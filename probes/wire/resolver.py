@@ -1,7 +1,8 @@
 """Names to addresses for looks: all of them, for as long as their TTL says and no longer.
 
 What cannot be resolved is this host's affair or the config's, never the target's: `socket.gaierror`, with EAI_NONAME for a name
-that does not exist and EAI_AGAIN for a resolver that does not answer.
+that does not exist and EAI_AGAIN for a resolver that does not answer, or `NameTroubleError` where it answers for others: a zone
+whose servers are broken is SERVFAIL or silence for its names alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import dns.asyncresolver
 import dns.exception
 import dns.resolver
 
+from probes.name_standing import NameStanding, NameTroubleError
+
 __all__ = ["Resolver"]
 
 _HOSTS = Path("/etc/hosts")
@@ -25,6 +28,19 @@ _LEAST_TTL_S = 1.0
 """Records with TTL 0 are not asked for at every look of thousands."""
 
 _LIFETIME_S = 5.0
+
+_GRACE_S = 0.25
+"""How long the second of A and AAAA may take after the first had addresses (RFC 8305, section 3: some resolvers and firewalls drop
+AAAA). Longer than its 50 ms, since nobody waits at a screen and all addresses are wanted."""
+
+_LATELY_S = 5.0
+"""How old an answer for another name may be to tell of the resolver now, without asking again."""
+
+_CHECKED = 4
+"""How many other names are asked again: more than one, which may be of the same broken zone."""
+
+_PART_TTL_S = 10.0
+"""How long addresses of one family are kept when nothing was heard of the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,8 @@ class Resolver:
         self._hosts: dict[str, tuple[str, ...]] = {}
         self._hosts_mark = -1.0
         self._upstream: dns.asyncresolver.Resolver | None = None
+        self._standing = NameStanding()
+        self._control: asyncio.Task[None] | None = None
         self.asked = 0
         self.failed = 0
         self.trouble: str | None = None
@@ -93,6 +111,30 @@ class Resolver:
         if not task.cancelled():
             task.exception()  # whoever still waits gets it; nobody may be left to
 
+    def alone(self, host: str) -> bool:
+        """The resolver answers for other names than `host`. Call it when `host` got no answer: where the last word on any other
+        name is old, one is asked again, for the next time.
+        """
+        others = self._standing.others(host)
+        if not others:
+            return False
+        if time.monotonic() - others[0][1] > _LATELY_S and (self._control is None or self._control.done()):
+            self._control = asyncio.get_running_loop().create_task(self._check([name for name, _ in others[:_CHECKED]]))
+        return True
+
+    def answered(self, host: str) -> None:
+        """This host's resolver answered for `host`, whoever asked it. What the hosts file says tells nothing of it."""
+        if not self._local(host):
+            self._standing.answered(host)
+
+    async def _check(self, names: list[str]) -> None:
+        answers = await asyncio.gather(*map(self._query, names), return_exceptions=True)
+        for name, answer in zip(names, answers, strict=True):
+            if not isinstance(answer, socket.gaierror) or answer.errno == socket.EAI_NONAME:
+                self._standing.answered(name)
+                return
+        self._standing.clear()  # many names without an answer, and none with one lately: it is the resolver
+
     async def _ask(self, host: str) -> tuple[str, ...]:
         local = self._local(host)
         if local:
@@ -102,11 +144,16 @@ class Resolver:
         try:
             addresses, ttl_s = await self._query(host)
         except socket.gaierror as error:
-            if error.errno != socket.EAI_NONAME:
-                self.failed += 1
-                self.trouble = f"{host}: {error.strerror}"
+            if error.errno == socket.EAI_NONAME:
+                self._standing.answered(host)
+                raise
+            self.failed += 1
+            self.trouble = f"{host}: {error.strerror}"
+            if self.alone(host):
+                raise NameTroubleError(error.errno, error.strerror) from error
             raise
         self.trouble = None
+        self._standing.answered(host)
         self._known[host] = _Known(addresses, time.monotonic() + max(_LEAST_TTL_S, ttl_s))
         return addresses
 
@@ -115,10 +162,7 @@ class Resolver:
         try:
             if upstream is None:
                 upstream = self._upstream = dns.asyncresolver.Resolver()
-            answers = await asyncio.gather(
-                *(upstream.resolve(host, kind, lifetime=_LIFETIME_S, search=True) for kind in ("A", "AAAA")),
-                return_exceptions=True,
-            )
+            answers = await _both(upstream, host)
         except (dns.exception.DNSException, OSError) as error:  # no resolv.conf to be read
             raise socket.gaierror(socket.EAI_AGAIN, f"no resolver: {error}") from error
         found: list[str] = []
@@ -128,6 +172,8 @@ class Resolver:
                 found += [record.address for record in answer]
                 ttl_s = min(ttl_s, float(answer.rrset.ttl if answer.rrset is not None else 0))
         if found:
+            if any(isinstance(answer, asyncio.CancelledError) for answer in answers):
+                ttl_s = min(ttl_s, _PART_TTL_S)
             return _reachable(found), ttl_s
         errors = [a for a in answers if isinstance(a, BaseException)]
         absent = (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer, dns.exception.SyntaxError)
@@ -149,6 +195,22 @@ class Resolver:
             found = ("127.0.0.1",)
         four = tuple(a for a in found if ":" not in a)
         return four or found
+
+
+async def _both(upstream: dns.asyncresolver.Resolver, host: str) -> list[dns.resolver.Answer | BaseException]:
+    """What A and AAAA say; a CancelledError for one that was not waited for any longer."""
+    asked = [
+        asyncio.ensure_future(upstream.resolve(host, kind, lifetime=_LIFETIME_S, search=True)) for kind in ("A", "AAAA")
+    ]
+    try:
+        done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        found = any(one.exception() is None for one in done)
+        await asyncio.wait(asked, timeout=_GRACE_S if found else None)
+    finally:
+        for one in asked:
+            one.cancel()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    return answers
 
 
 def _read_hosts(text: str) -> dict[str, tuple[str, ...]]:

@@ -30,6 +30,9 @@ class Names(asyncio.DatagramProtocol):
         self.records: dict[str, tuple[int, tuple[str, ...]]] = {}
         self.asked: list[str] = []
         self.mute = self.broken = False
+        self.silent: set[str] = set()
+        self.failing: set[str] = set()
+        self.drops_aaaa = False
         self._transport: Any = None
 
     def connection_made(self, transport: Any) -> None:
@@ -40,12 +43,12 @@ class Names(asyncio.DatagramProtocol):
         name, kind = question.question[0].name.to_text(), question.question[0].rdtype
         if kind == 1:
             self.asked.append(name)
-        if self.mute:
+        if self.mute or name.rstrip(".") in self.silent or (self.drops_aaaa and kind == 28):
             return
         reply = dns.message.make_response(question)
         reply.flags |= dns.flags.RA
         found = self.records.get(name.rstrip("."))
-        if self.broken:
+        if self.broken or name.rstrip(".") in self.failing:
             reply.set_rcode(dns.rcode.SERVFAIL)
         elif found is None:
             reply.set_rcode(dns.rcode.NXDOMAIN)
@@ -146,9 +149,6 @@ async def test_looks_that_wait_for_one_name_ask_once(names: Names) -> None:
 
 async def test_a_resolver_that_fails_is_this_hosts_trouble_and_a_name_that_is_not_there_nobodys(names: Names) -> None:
     probe, resolver = HttpProbe(Layer.LIVENESS, {}, str), Resolver.of(asyncio.get_running_loop())
-    gone = await looked(probe, "http://gone.test:1")
-    assert (gone.status, gone.host_error, gone.reason) == (Status.ERROR, False, "the endpoint's name does not resolve")
-    assert resolver.trouble is None
     names.mute = True
     silent = await looked(probe, "http://silent.test:1", 0.2)
     assert (silent.status, silent.host_error) == (Status.ERROR, True)
@@ -158,7 +158,45 @@ async def test_a_resolver_that_fails_is_this_hosts_trouble_and_a_name_that_is_no
     assert (broken.status, broken.host_error) == (Status.ERROR, True)
     assert broken.reason == "name resolution failed on this host"
     assert resolver.trouble is not None
+    names.broken = False
+    gone = await looked(probe, "http://gone.test:1")
+    assert (gone.status, gone.host_error, gone.reason) == (Status.ERROR, False, "the endpoint's name does not resolve")
     await probe.close()
+
+
+async def test_a_name_that_alone_gets_no_answer_is_not_this_hosts_trouble(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = HttpProbe(Layer.LIVENESS, {}, str)
+    names.failing, names.silent = {"broken.test"}, {"silent.test"}
+    first = await looked(probe, "http://broken.test:1")
+    assert first.host_error, "nothing else tells that the resolver is well"
+    names.records["well.test"] = (60, ("127.0.0.1",))
+    await Resolver.of(asyncio.get_running_loop()).resolve("well.test")
+    for name in ("broken", "silent"):
+        found = await looked(probe, f"http://{name}.test:1", 0.3)
+        assert (found.status, found.host_error, found.transport) == (Status.ERROR, False, False)
+        assert found.reason == "the endpoint's name gets no answer"
+    # An old answer is asked for again: the resolver may have died since.
+    monkeypatch.setattr("probes.wire.resolver._LATELY_S", 0.0)
+    for _ in range(3):
+        assert not (await looked(probe, "http://broken.test:1")).host_error
+    assert names.asked.count("well.test.") > 1
+    names.broken = True
+    deadline = asyncio.get_running_loop().time() + 10.0
+    while not (await looked(probe, "http://broken.test:1")).host_error:
+        assert asyncio.get_running_loop().time() < deadline
+    await probe.close()
+
+
+async def test_an_answer_for_ipv6_that_never_comes_does_not_hold_up_the_one_for_ipv4(names: Names) -> None:
+    names.drops_aaaa = True
+    names.records["four.test"] = (600, ("127.0.0.1",))
+    site, probe = Site(), HttpProbe(Layer.LIVENESS, {}, str)
+    await site.open("127.0.0.1")
+    assert (await looked(probe, f"http://four.test:{site.port}")).status is Status.PASS
+    await probe.close()
+    await site.close()
 
 
 def outcome(status: Status, seconds: float = 0.1) -> Outcome:

@@ -125,3 +125,14 @@ def test_a_wrong_url_is_the_configs() -> None:
     fault = fault_of(aiohttp.InvalidURL("http://"), Phase.START)
     assert fault is not None
     assert fault.status is Status.ERROR
+
+
+@pytest.mark.parametrize(
+    ("code", "host_error"), [(socket.EAI_AGAIN, False), (socket.EAI_FAIL, False), (socket.EAI_SYSTEM, True)]
+)
+def test_a_name_that_alone_gets_no_answer_blames_neither_host_nor_target(code: int, host_error: bool) -> None:
+    fault = fault_of(socket.gaierror(code, "no"), Phase.DNS, alone=True)
+    assert fault is not None
+    assert (fault.status, fault.host_error, fault.transport) == (Status.ERROR, host_error, False)
+    late = timeout_fault(Phase.DNS, 1.0, alone=True)
+    assert (late.status, late.host_error, late.transport) == (Status.ERROR, False, False)

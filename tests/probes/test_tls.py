@@ -8,6 +8,7 @@ import datetime as dt
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 import trustme
 from aiohttp import web
 
+from probes.errors import MisconfiguredError
 from probes.outcome import Outcome, Status
+from probes.tls_context import TlsSettings, tls_context
 from tests.support.looking import Look
 
 Serve = Callable[..., Awaitable[int]]
@@ -239,3 +242,59 @@ async def test_a_session_is_used_again_by_regular_looks_and_never_by_fresh_ones(
         assert await looked() is Status.PASS
     assert await looked(fresh=True) is Status.PASS
     assert reused == [False, True, True, False]
+
+
+@pytest.mark.parametrize("kind", ["http", "openai-chat", "tls"])
+async def test_an_authority_that_is_rotated_is_read_again(
+    look: Look, site: Site, ca: trustme.CA, tmp_path: Path, kind: str
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response()
+
+    file, other = tmp_path / "ca.pem", trustme.CA()
+    other.cert_pem.write_to_path(str(file))
+    port = (await site({"/{any:.*}": handler}, ssl_context=server_side(ca, NAME))).rpartition(":")[2]
+
+    async def trusted() -> bool:
+        outcome = await look(
+            kind, f"https://{NAME}:{port}", {"ca": str(file), "server_name": NAME}, address="127.0.0.1", model="m"
+        )
+        return outcome.reason != "TLS certificate not trusted"
+
+    assert not await trusted()
+    ca.cert_pem.write_to_path(str(file))
+    await until_async(trusted)
+    if kind == "http":
+        assert await trusted()  # over the connection kept
+    other.cert_pem.write_to_path(str(file))
+
+    async def refused() -> bool:
+        return not await trusted()
+
+    await until_async(refused)  # a connection that the old file made is not kept
+
+
+async def until_async(holds: Callable[[], Awaitable[bool]], within_s: float = 10.0) -> None:
+    deadline = asyncio.get_running_loop().time() + within_s
+    while not await holds():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.05)
+
+
+def test_looks_share_a_context_until_a_file_of_it_changes(
+    ca: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ca.pem"
+    with pytest.raises(MisconfiguredError, match=r"ca\.pem"):
+        tls_context(TlsSettings(str(file)))
+    monkeypatch.setattr("probes.tls_context.RECHECK_S", 0.0)
+    fresh = TlsSettings(str(tmp_path / "." / "x" / ".." / "other.pem"))
+    (tmp_path / "x").mkdir()
+    ca.cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    one = tls_context(fresh)
+    assert tls_context(replace(fresh, server_name="other.test")) is one
+    assert tls_context(fresh, alpn=("h2",)) is not one
+    unnamed = tls_context(fresh, named=False)
+    assert (one.check_hostname, unnamed.check_hostname) == (True, False)
+    ca.cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    assert tls_context(fresh) is not one
