@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from probes.clock import Phase, StageClock
 from probes.faults import Fault, fault_of, timeout_fault
-from probes.outcome import Layer, Outcome, Status
+from probes.outcome import Layer, Outcome, Stages, Status
 from probes.wire.resolver import Resolver
 
-__all__ = ["guarded", "outcome_of", "result", "scrubbed"]
+__all__ = ["failure", "guarded", "outcome_of", "result", "scrubbed"]
 
 
 async def guarded(layer: Layer, deadline: float, clock: StageClock, work: Awaitable[Outcome]) -> Outcome:
@@ -43,7 +43,11 @@ def _alone(clock: StageClock) -> bool:
 
 def outcome_of(fault: Fault, layer: Layer, clock: StageClock, *, version: str | None = None) -> Outcome:
     """The outcome of a fault, with the stages so far."""
-    stages = clock.stages()
+    return failure(fault, layer, clock.stages(), version)
+
+
+def failure(fault: Fault, layer: Layer, stages: Stages, version: str | None = None) -> Outcome:
+    """The outcome of a fault that came after these stages."""
     return Outcome(
         fault.status,
         layer,

@@ -28,7 +28,7 @@ from probes.address import is_address
 from probes.clock import Phase
 from probes.errors import MisconfiguredError
 from probes.faults import Fault, fault_of, raised, timeout_fault
-from probes.guard import scrubbed
+from probes.guard import failure, scrubbed
 from probes.headers import MARK
 from probes.http_client import USER_AGENT
 from probes.http_settings import HttpSettings
@@ -320,18 +320,7 @@ class HttpLane:
         return self._failed(fault, stages, version)
 
     def _failed(self, fault: Fault, stages: Stages, version: str | None = None) -> Outcome:
-        return Outcome(
-            fault.status,
-            self._settings.layer,
-            fault.reason,
-            transport=fault.transport,
-            unanswered=fault.unanswered,
-            host_error=fault.host_error,
-            duration_s=stages.total_s or 0.0,
-            stages=stages,
-            detail=fault.detail,
-            version=version,
-        )
+        return failure(fault, self._settings.layer, stages, version)
 
     def _give_up(self, error: Exception) -> None:
         """The look could not be made: settings, secrets, the resolver, descriptors, or a bug of ours."""
