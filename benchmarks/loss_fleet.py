@@ -13,11 +13,10 @@ from itertools import count
 from random import Random
 
 from benchmarks.loss_trace import START_S, Case, Link, lost_slots
-from steerd.agent.voter import COALESCE_S, HEARTBEAT_S
 from steerd.agent.watchlist import Watch, watchlist
 from steerd.core import effects as fx
 from steerd.core import events as ev
-from steerd.core.ballot_box import BallotBox
+from steerd.core.ballot_box import COALESCE_S, HEARTBEAT_S, BallotBox
 from steerd.core.engine import Engine
 from steerd.core.verdict import CheckRun, Recheck
 from steerd.model.fleet import Agent, Check, Coordinator, Demand, Endpoint, Fleet, ProviderSpec, Region, Service

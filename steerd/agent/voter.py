@@ -11,17 +11,14 @@ from collections.abc import Iterable
 
 from steerd.agent.observer import AgentObserver
 from steerd.agent.stream import CoordinatorStream
-from steerd.core.ballot_box import BallotBox
+from steerd.core.ballot_box import COALESCE_S, HEARTBEAT_S, BallotBox
 from steerd.core.doubt import SelfDoubt
 from steerd.core.verdict import Observation
 from steerd.model.sample import Sample
 from steerd.model.vote import Ballot, Heartbeat
 from steerd.wire import encode_what_can_be
 
-__all__ = ["COALESCE_S", "HEARTBEAT_S", "Voter"]
-
-COALESCE_S = 0.05
-HEARTBEAT_S = 2.0
+__all__ = ["Voter"]
 
 
 class Voter:

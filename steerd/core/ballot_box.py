@@ -17,7 +17,13 @@ from steerd.model.rules import VerdictRules
 from steerd.model.sample import SELF, Layer, Reading, Sample, Status
 from steerd.model.vote import Ballot, Heartbeat, Verdict, Vote
 
-__all__ = ["READING_LIFE_S", "REFRESH_ROUNDS", "BallotBox", "Subject"]
+__all__ = ["COALESCE_S", "HEARTBEAT_S", "READING_LIFE_S", "REFRESH_ROUNDS", "BallotBox", "Subject"]
+
+COALESCE_S = 0.05
+"""Seconds a delta waits for more news of the same moment; a suspect does not wait."""
+
+HEARTBEAT_S = 2.0
+"""Seconds between two heartbeats of an agent."""
 
 READING_LIFE_S = 120.0
 """Seconds after which a reading is no longer worth sending in a full ballot."""

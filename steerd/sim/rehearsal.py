@@ -10,6 +10,7 @@ from steerd.agent.references import reference_urls
 from steerd.agent.watchlist import Watchlist, watchlists
 from steerd.coordinator.coordinator import Coordinator
 from steerd.coordinator.observer import NullObserver
+from steerd.core.ballot_box import HEARTBEAT_S
 from steerd.core.effects import Answer, Effect
 from steerd.core.events import Event, LeadershipChanged, OperatorCommand
 from steerd.core.world import World
@@ -39,7 +40,6 @@ _LATER_S = 0.5
 """The other coordinators start after the first, so that the first leads."""
 _ASK_AGAIN_S = 1.0
 _ASK_FOR_S = 120.0
-_HEARTBEAT_S = 2.0
 _PHASES = 2
 """Heartbeats of the agents fall into this many moments: fewer wake-ups, and suspects never wait for one."""
 
@@ -129,7 +129,7 @@ class Rehearsal:
             hub=self,
             rng=self._rng,
             epoch_s=self._epoch_s,
-            phase_s=_HEARTBEAT_S * (1 + index % _PHASES) / _PHASES,
+            phase_s=HEARTBEAT_S * (1 + index % _PHASES) / _PHASES,
             references=tuple(by_url.get(url, url) for url in reference_urls(self.fleet, name)),
         )
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 from random import Random
 from typing import Protocol
 
-from steerd.agent.voter import COALESCE_S, HEARTBEAT_S
-from steerd.core.ballot_box import BallotBox
+from steerd.core.ballot_box import COALESCE_S, HEARTBEAT_S, BallotBox
 from steerd.core.doubt import SelfDoubt
 from steerd.model.fleet import Fleet
 from steerd.model.sample import Layer

@@ -11,6 +11,7 @@ from typing import Any
 
 from steerd.core import effects as fx
 from steerd.core import events as ev
+from steerd.core.ballot_box import HEARTBEAT_S
 from steerd.core.engine import Engine
 from steerd.model.fleet import Fleet
 from steerd.model.plan import Decision, HardState
@@ -20,8 +21,6 @@ from steerd.model.vote import Ballot, CheckCounts, Heartbeat, Verdict, Vote
 from tests.support.fleets import WEIGHTED
 
 __all__ = ["Bench"]
-
-_HEARTBEAT_S = 2.0
 
 
 class Bench:
@@ -187,10 +186,10 @@ class Bench:
         while self.now < end:
             self.now = min(end, self._next_beat, max(self.engine.wake_at(self.now), self.now + 0.001))
             if self.now >= self._next_beat:
-                self._next_beat += _HEARTBEAT_S
+                self._next_beat += HEARTBEAT_S
                 for agent in self.said:
                     if agent not in self.muted:
-                        self._look(agent, _HEARTBEAT_S)
+                        self._look(agent, HEARTBEAT_S)
                         beat = Heartbeat(
                             agent,
                             self._incarnations.get(agent, 1),
