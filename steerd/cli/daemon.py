@@ -33,6 +33,7 @@ from steerd.coordinator.coordinator import Coordinator
 from steerd.coordinator.hooks import SystemHooks
 from steerd.model.fleet import Fleet
 from steerd.providers.base import Misconfigured
+from steerd.providers.pace import Paces
 from steerd.stores.base import StoreError
 from steerd.telemetry import logs
 from steerd.telemetry.observers import AgentTelemetry, CoordinatorTelemetry
@@ -148,6 +149,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._telemetry = Telemetry(fleet, coordinator or agent or "")
         self._servers: list[ApiServer] = []
+        self._paces = Paces()
         self.coordinator = self._make_coordinator(coordinator) if coordinator else None
         self.agent = self._make_agent(agent) if agent else None
 
@@ -155,7 +157,7 @@ class Daemon:
 
     def _make_coordinator(self, name: str) -> Coordinator:
         meters = self._telemetry.meters
-        self._providers = providers_of(self._fleet)
+        self._providers = providers_of(self._fleet, self._paces)
 
         def told() -> dict[str, Any]:
             return made.status()
@@ -169,6 +171,7 @@ class Daemon:
             observer=CoordinatorTelemetry(meters, told, self._service_of, self._telemetry.traces),
             ring=ring_of(self._fleet, name),
             hooks=SystemHooks(resolve),
+            paces=self._paces,
         )
         mine = next(c for c in self._fleet.coordinators if c.name == name)
         auth = Auth(lambda: self._fleet, resolve)
@@ -322,7 +325,7 @@ class Daemon:
             return "; ".join(lacking)
         if coordinator is not None:
             try:
-                providers = changed_providers(self._fleet, fleet, self._providers)
+                providers = changed_providers(self._fleet, fleet, self._providers, self._paces)
             except Misconfigured as error:
                 return f"{error.text}: {error.action}"
             why = coordinator.reload(fleet, accepted=accepted, providers=providers)

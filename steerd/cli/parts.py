@@ -12,6 +12,7 @@ from steerd.coordinator.ring import Ring
 from steerd.model.fleet import Fleet, Secret
 from steerd.providers import registry
 from steerd.providers.base import Context, Provider
+from steerd.providers.pace import Paces
 from steerd.stores.base import Store
 from steerd.stores.memory import MemoryData, MemoryStore
 from steerd.stores.registry import KINDS
@@ -52,15 +53,16 @@ def _store_path(fleet: Fleet) -> Path:
     return Path(fleet.store.settings.get("path") or default)
 
 
-def providers_of(fleet: Fleet) -> dict[str, Provider]:
+def providers_of(fleet: Fleet, paces: Paces) -> dict[str, Provider]:
     """Every provider that a route uses, not opened yet. Raises `Misconfigured` with what to do."""
     used = {route.provider for route in fleet.route_by_key.values()}
-    return {spec.name: registry.build(Context(fleet, spec, resolve)) for spec in fleet.providers if spec.name in used}
+    specs = [spec for spec in fleet.providers if spec.name in used]
+    return {spec.name: registry.build(Context(fleet, spec, resolve, paces)) for spec in specs}
 
 
-def changed_providers(old: Fleet, new: Fleet, running: Mapping[str, Provider]) -> dict[str, Provider]:
+def changed_providers(old: Fleet, new: Fleet, running: Mapping[str, Provider], paces: Paces) -> dict[str, Provider]:
     """The providers for `new`: those whose settings and routes are as they were stay the same objects."""
-    made = providers_of(new)
+    made = providers_of(new, paces)
     for name, provider in running.items():
         if name in made and _needs(old, name) == _needs(new, name):
             made[name] = provider

@@ -18,6 +18,7 @@ from steerd.core.effects import Apply, Verify
 from steerd.core.events import ApplyFinished, RouteObserved, VerifyFinished
 from steerd.model.route import Observed, Route
 from steerd.providers.base import Change, Conflict, Misconfigured, Provider, ProviderError, Throttled, Unreachable
+from steerd.providers.pace import urgent
 
 __all__ = ["CallRules", "Calls", "NoLease"]
 
@@ -74,7 +75,11 @@ class Calls:
         return RouteObserved(route.key, observed)
 
     async def apply(self, route: Route, effect: Apply) -> ApplyFinished:
-        """Read, translate, write conditionally. Never raises for what a provider does."""
+        """Read, translate, write conditionally. Never raises for what a provider does. May use all calls of the account."""
+        with urgent():
+            return await self._apply(route, effect)
+
+    async def _apply(self, route: Route, effect: Apply) -> ApplyFinished:
         observed: Observed | None = None
         try:
             provider = self._get(route.provider)

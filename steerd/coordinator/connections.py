@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from typing import Any
 
+from steerd.coordinator.circuit import Circuit, Guarded
 from steerd.coordinator.clock import Clock
 from steerd.providers.base import Provider, ProviderError, Unreachable
+from steerd.providers.pace import Paces
 
 __all__ = ["Connections"]
 
@@ -25,8 +28,16 @@ CLOSE_WITHIN_S = 1.0
 class Connections:
     """Providers by name. `opened(name)` is called each time one has come up."""
 
-    def __init__(self, providers: Mapping[str, Provider], clock: Clock, opened: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        clock: Clock,
+        opened: Callable[[str], None],
+        paces: Paces | None = None,
+    ) -> None:
         self._providers = dict(providers)
+        self._guarded: dict[str, Guarded] = {}
+        self._paces = paces or Paces()
         self._clock = clock
         self._opened = opened
         self._up: set[str] = set()
@@ -34,22 +45,26 @@ class Connections:
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
 
-    def get(self, name: str) -> Provider:
-        """The open provider `name`. Raises the `ProviderError` that keeps it from being open."""
+    def get(self, name: str) -> Guarded:
+        """The open provider `name`, behind its circuit. Raises the `ProviderError` that keeps it from being open."""
         if name in self._up:
-            return self._providers[name]
+            return self._guarded[name]
         error = self._errors.get(name)
         if error is not None:
             raise error
         raise Unreachable(f"provider {name} is not open yet")
 
-    def status(self) -> dict[str, dict[str, str]]:
-        """Name -> state ("open", "opening" or "failed") and why."""
-        told: dict[str, dict[str, str]] = {}
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Name -> state ("open", "opening" or "failed") and why; the circuit; the account's calls, where they are limited."""
+        told: dict[str, dict[str, Any]] = {}
         for name in sorted(self._providers):
             error = self._errors.get(name)
             state = "open" if name in self._up else "failed" if error else "opening"
             told[name] = {"state": state, "text": error.text if error else "", "action": error.action if error else ""}
+            if name in self._up:
+                told[name].update(self._guarded[name].circuit.standing())
+            if (account := self._paces.standing(name)) is not None:
+                told[name]["account"] = account
         return told
 
     async def open(self, group: asyncio.TaskGroup, within_s: float) -> None:
@@ -104,6 +119,7 @@ class Connections:
                 self._errors[name] = Unreachable(f"provider {name}: {type(error).__name__}: {error}")
             else:
                 self._errors.pop(name, None)
+                self._guarded[name] = Guarded(name, provider, Circuit(self._clock.now))
                 self._up.add(name)
                 self._opened(name)
                 return

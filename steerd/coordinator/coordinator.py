@@ -61,6 +61,7 @@ from steerd.model.plan import HardState
 from steerd.model.route import Capabilities
 from steerd.model.vote import Ballot, Heartbeat, Welcome
 from steerd.providers.base import Provider
+from steerd.providers.pace import Paces
 from steerd.stores.base import Store, StoreError
 
 __all__ = ["Coordinator"]
@@ -92,6 +93,7 @@ class Coordinator(Shown):
         ring: Ring | None = None,
         hooks: HookRunner | None = None,
         ask: Ask = ask_prometheus,
+        paces: Paces | None = None,
     ) -> None:
         self.name = name
         self.config_problem: str | None = None
@@ -108,7 +110,7 @@ class Coordinator(Shown):
         self._leadership = Leadership(store, fleet.name, name, clock, self._lead_moved, observer=self._observer)
         self._journal = Journal(store, fleet.name, clock, observer=self._observer)
         self._outbox = Outbox(self._journal, clock, self._in_flight)
-        self._connections = Connections(providers, clock, self._provider_opened)
+        self._connections = Connections(providers, clock, self._provider_opened, paces)
         calls = Calls(self._connections.get, self._lease_remaining, clock)
         fleet_now = lambda: self._fleet  # noqa: E731  the config in force, for the parts beside
         self._remote = Remote(

@@ -23,12 +23,14 @@ Deadlines are absolute seconds of `asyncio.get_running_loop().time()`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from steerd.model.fleet import Fleet, ProviderSpec, Secret
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
+from steerd.providers.errors import Conflict, Misconfigured, ProviderError, Refused, Throttled, Unreachable
+from steerd.providers.pace import Pace, Paces
 
 __all__ = [
     "Change",
@@ -43,48 +45,6 @@ __all__ = [
     "Unreachable",
     "Verified",
 ]
-
-
-class ProviderError(Exception):
-    """A write or read did not do what was asked. `text` says what happened, `action` what a human should do."""
-
-    result: ClassVar[str] = "refused"
-
-    def __init__(self, text: str, action: str = "", retry_after_s: float | None = None) -> None:
-        super().__init__(text)
-        self.text = text
-        self.action = action
-        self.retry_after_s = retry_after_s
-
-
-class Conflict(ProviderError):
-    """Somebody else wrote in between, or a newer fence stands there. Nothing was changed by us."""
-
-    result = "conflict"
-
-
-class Throttled(ProviderError):
-    """The system asks us to slow down; `retry_after_s` where it says how long."""
-
-    result = "throttled"
-
-
-class Refused(ProviderError):
-    """The system understood and said no. Nothing was changed."""
-
-    result = "refused"
-
-
-class Unreachable(ProviderError):
-    """No answer in time: the write may or may not have happened. Read back."""
-
-    result = "unreachable"
-
-
-class Misconfigured(ProviderError):
-    """Our own settings are wrong (credentials, zone, backend name): retrying will not help."""
-
-    result = "misconfigured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +83,18 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a provider is built from. `resolve` turns a secret reference into its value when called."""
+    """What a provider is built from. `resolve` turns a secret reference into its value when called. `paces` are the
+    accounts of this process: a provider whose system limits calls takes its own by `pace`."""
 
     fleet: Fleet
     spec: ProviderSpec
     resolve: Callable[[Secret], str]
+    paces: Paces = field(default_factory=Paces)
+
+    def pace(self, account: str, rate_per_s: float) -> Pace:
+        """What to `await .take(deadline)` from before each call to `account` (a name for it that other entries of the same
+        account give too)."""
+        return self.paces.share(self.spec.name, account, rate_per_s)
 
 
 @runtime_checkable

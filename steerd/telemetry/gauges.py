@@ -25,6 +25,8 @@ def samples(status: Mapping[str, Any]) -> Iterator[Sample]:
     yield from _drains(status.get("drains", ()))
     for agent, facts in status.get("agents", {}).items():
         yield from _number("steerd.ballot.age", {"agent": agent}, facts.get("age_s"))
+    for provider, facts in status.get("providers", {}).items():
+        yield from _provider(provider, facts)
 
 
 def _service(service: str, facts: Mapping[str, Any]) -> Iterator[Sample]:
@@ -41,6 +43,14 @@ def _service(service: str, facts: Mapping[str, Any]) -> Iterator[Sample]:
         if "drift" in route:
             labels = {"provider": route["provider"], "route": route["name"]}
             yield "steerd.route.drift", labels, 1.0 if route["drift"] else 0.0
+
+
+def _provider(provider: str, facts: Mapping[str, Any]) -> Iterator[Sample]:
+    if circuit := facts.get("circuit"):
+        yield "steerd.provider.circuit", {"provider": provider, "state": circuit}, 1.0
+    account = facts.get("account") or {}
+    for use, key in (("write", "free"), ("routine", "free_routine")):
+        yield from _number("steerd.provider.calls_free", {"provider": provider, "use": use}, account.get(key))
 
 
 def _drains(drains: Any) -> Iterator[Sample]:

@@ -121,6 +121,20 @@ METRICS: Final = (
         ("provider",),
         LATENCY_BOUNDS_S,
     ),
+    Spec(
+        "steerd.provider.circuit",
+        "1",
+        "gauge",
+        "1 on the state a provider's circuit is in: closed, open (not asked, as it does not answer), half-open",
+        ("provider", "state"),
+    ),
+    Spec(
+        "steerd.provider.calls_free",
+        "1",
+        "gauge",
+        "Calls that may be made at once within the account's limit, by use: write or routine",
+        ("provider", "use"),
+    ),
     Spec("steerd.provider.write.failures", "1", "counter", "Writes a provider did not do", ("provider", "result")),
     Spec("steerd.store.duration", "s", "histogram", "How long the store took", ("op", "ok"), LATENCY_BOUNDS_S),
 )

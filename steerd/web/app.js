@@ -122,6 +122,13 @@ function troubles(status) {
   if (own.recording) found.push(["recording", own.recording]);
   for (const [name, provider] of Object.entries(status.providers || {})) {
     if (provider.state === "failed") found.push([`provider ${name}`, `${provider.text} ${provider.action}`]);
+    else if ((provider.circuit || "closed") !== "closed") {
+      const again = provider.circuit === "open" ? `asked again in ${provider.again_in_s} s` : "being asked again now";
+      found.push([`provider ${name}`, `the last ${provider.unanswered} calls got no answer (${provider.last_error}); ${again}, writes are tried at once`]);
+    }
+    if (provider.account && provider.account.paused_s) {
+      found.push([`provider ${name}`, `asked us to stay away: calls go on in ${provider.account.paused_s} s`]);
+    }
   }
   return found;
 }

@@ -125,3 +125,17 @@ def test_a_narrow_terminal_loses_nothing():
     text = plain(status.render(answer("status-zone-drained")), width=60)
     assert max(len(line) for line in text.splitlines()) <= 60
     assert "explained" in text
+
+
+def test_a_provider_that_does_not_answer_or_asks_for_quiet_is_told_with_what_steerd_does():
+    told = answer("status-well")
+    well = {"state": "open", "circuit": "closed", "unanswered": 0, "again_in_s": 0.0, "last_error": "", "text": ""}
+    mute = well | {"circuit": "open", "unanswered": 6, "again_in_s": 9.5, "last_error": "no answer in time"}
+    account = {"calls_per_s": 2.5, "free": 5, "free_routine": 3, "waiting": 0, "paused_s": 0.0}
+    told["providers"] = {"a": well | {"account": account}, "b": mute, "c": mute | {"circuit": "half-open"}}
+    told["providers"]["d"] = well | {"account": account | {"paused_s": 12.0}}
+    assert status.wrongs(told) == ["provider b", "provider c", "provider d"]
+    text = " ".join(plain(status.render(told)).split())
+    assert "the last 6 calls got no answer (no answer in time); asked again in 9.5 s, writes are tried at once" in text
+    assert "being asked again now" in text
+    assert "asked us to stay away: calls go on in 12 s" in text

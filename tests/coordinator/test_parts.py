@@ -107,7 +107,7 @@ def test_providers_are_opened_retried_replaced_and_closed() -> None:
             connections.get("good")
         async with asyncio.TaskGroup() as group:
             await connections.open(group, 0.5)
-            assert connections.get("good") is good
+            assert connections.get("good").provider is good
             with pytest.raises(Misconfigured, match="bad key"):
                 connections.get("late")
             with pytest.raises(ProviderError, match="ZeroDivisionError"):
@@ -121,7 +121,7 @@ def test_providers_are_opened_retried_replaced_and_closed() -> None:
             fresh = Door()
             connections.replace({"good": good, "late": fresh})
             await until(lambda: up[-1] == "late" and len(up) == 4, 5)
-            assert connections.get("late") is fresh
+            assert connections.get("late").provider is fresh
             assert late.done[-1] == odd.done[-1] == "close"
             assert good.done == ["open"]
             await connections.close()

@@ -72,3 +72,16 @@ def test_the_coordinator_can_be_observed() -> None:
     observer.on_leader(True, 1)
     observer.on_store("load", 0.1, ok=False)
     assert 'steerd_store_duration_seconds_count{ok="false",op="load"} 1.0' in meters.prometheus()[0].decode()
+
+
+def test_a_providers_circuit_and_its_accounts_calls_are_shown() -> None:
+    account = {"calls_per_s": 2.5, "free": 5, "free_routine": 3, "waiting": 0, "paused_s": 0.0}
+    told = {
+        "providers": {"r53": {"state": "open", "circuit": "half-open", "account": account}, "edge": {"state": "failed"}}
+    }
+    CoordinatorTelemetry(meters := Meters(), lambda: told, lambda _: None)
+    text = meters.prometheus()[0].decode()
+    assert 'steerd_provider_circuit{provider="r53",state="half-open"} 1.0' in text
+    assert 'steerd_provider_calls_free{provider="r53",use="write"} 5.0' in text
+    assert 'steerd_provider_calls_free{provider="r53",use="routine"} 3.0' in text
+    assert "edge" not in text

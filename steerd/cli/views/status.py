@@ -118,6 +118,16 @@ def _own_troubles(status: Json) -> Iterator[tuple[str, str]]:
     for name, provider in (status.get("providers") or {}).items():
         if provider.get("state") == "failed":
             yield f"provider {name}", f"{provider.get('text', '')}; {provider.get('action', '')}".rstrip("; ")
+        elif provider.get("circuit", "closed") != "closed":
+            yield f"provider {name}", _unanswered(provider)
+        if (provider.get("account") or {}).get("paused_s"):
+            yield f"provider {name}", f"asked us to stay away: calls go on in {provider['account']['paused_s']:g} s"
+
+
+def _unanswered(provider: Json) -> str:
+    words = f"the last {provider['unanswered']} calls got no answer ({provider['last_error']})"
+    again = f"asked again in {provider['again_in_s']:g} s" if provider["circuit"] == "open" else "being asked again now"
+    return f"{words}; {again}, writes are tried at once"
 
 
 def _title(name: str, service: Json) -> Text:

@@ -1,0 +1,49 @@
+"""What can go wrong at a traffic system, each kind with what a human should do about it (providers.md)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = ["Conflict", "Misconfigured", "ProviderError", "Refused", "Throttled", "Unreachable"]
+
+
+class ProviderError(Exception):
+    """A write or read did not do what was asked. `text` says what happened, `action` what a human should do."""
+
+    result: ClassVar[str] = "refused"
+
+    def __init__(self, text: str, action: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.action = action
+        self.retry_after_s = retry_after_s
+
+
+class Conflict(ProviderError):
+    """Somebody else wrote in between, or a newer fence stands there. Nothing was changed by us."""
+
+    result = "conflict"
+
+
+class Throttled(ProviderError):
+    """The system asks us to slow down; `retry_after_s` where it says how long."""
+
+    result = "throttled"
+
+
+class Refused(ProviderError):
+    """The system understood and said no. Nothing was changed."""
+
+    result = "refused"
+
+
+class Unreachable(ProviderError):
+    """No answer in time: the write may or may not have happened. Read back."""
+
+    result = "unreachable"
+
+
+class Misconfigured(ProviderError):
+    """Our own settings are wrong (credentials, zone, backend name): retrying will not help."""
+
+    result = "misconfigured"
