@@ -9,7 +9,6 @@ well, or by the engine's fault), `engine_ttft_s`, `engine_inter_token_s` (means 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +20,7 @@ from probes.clock import StageClock
 from probes.engine_metrics import EngineMetrics, Scrape, scrape_of
 from probes.guard import guarded, result, scrubbed
 from probes.headers import request_headers
+from probes.host_clock import HOST_CLOCK
 from probes.http_client import HttpClient, Request, join
 from probes.movement import Judgement, Movement, State, moved
 from probes.outcome import Layer, Outcome, Status
@@ -176,7 +176,7 @@ class ProgressProbe:
         if found.broken is not None and not found.lines:
             raise _UnreadableError(f"the metrics are no metrics text: {found.broken}")
         now = asyncio.get_running_loop().time()
-        return scrape_of(self._metrics, found, at=now, wall=time.time(), model=target.model)
+        return scrape_of(self._metrics, found, at=now, wall=HOST_CLOCK.now(), model=target.model)
 
 
 def _unknown(outcome: Outcome) -> Outcome:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from probes.address import AddressSettings
 from probes.clock import StageClock
 from probes.dial import connected
 from probes.guard import guarded, result
+from probes.host_clock import HOST_CLOCK
 from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, number, tls_of
 from probes.target import Target
@@ -57,7 +57,7 @@ def _days_left(connection: ssl.SSLObject | None) -> float | None:
     certificate = connection.getpeercert() if connection is not None else None
     if not certificate or "notAfter" not in certificate:
         return None
-    return (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()) / _DAY_S
+    return (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - HOST_CLOCK.now()) / _DAY_S
 
 
 def build(layer: Layer, settings: Mapping[str, Any], resolve: Resolve) -> TlsProbe:  # noqa: ARG001 - has no secrets

@@ -27,6 +27,7 @@ from probes.clock import StageClock
 from probes.deps.backlog import Backlog, BacklogLimits, DeadLetters
 from probes.deps.base import DependencyProbe, ended, reach
 from probes.errors import MisconfiguredError, SettingError
+from probes.host_clock import HOST_CLOCK
 from probes.outcome import Layer, Outcome
 from probes.settings import Resolve, Text, number, strings, text, tls_of
 from probes.target import Target
@@ -213,7 +214,7 @@ async def _oldest_s(consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition,
         for partition, records in (await consumer.getmany(timeout_ms=200, max_records=_MAX_PARTITIONS)).items():
             stamps.setdefault(partition, records[0].timestamp)
             consumer.pause(partition)
-    return max(0.0, time.time() - min(stamps.values()) / 1000)
+    return max(0.0, HOST_CLOCK.now() - min(stamps.values()) / 1000)
 
 
 def _broker(text: str) -> Address:
