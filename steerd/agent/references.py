@@ -1,7 +1,7 @@
 """Looks at places outside the agent's zone, to tell "the target is dead" from "I am cut off" (decisions.md, section 2).
 
 Any answer counts, whatever it says: only a connection that cannot be made, or no answer in time, is a failure.
-These looks are about this host's own network, and its clock: what they answer as their `Date` is told to `probes.host_clock`, so that
+These looks are about this host's own network and its clock: the `Date` of their answers is told to `probes.host_clock`, so that
 no target is blamed for a certificate that a wrong clock calls expired. Certificates are not verified here, for the same reason;
 nothing is sent, and the worst that a liar can do is to have dates of certificates not judged at all.
 """
