@@ -111,6 +111,7 @@ PATHS: tuple[Kind, ...] = (
             Setting("waiting", "strings", "metrics of requests waiting"),
             Setting("steps", "strings", "metrics that count steps or tokens; any of them moving is movement"),
             Setting("cache", "strings", "metrics of the cache's use"),
+            Setting("utilization", "strings", "metrics of the GPUs' use, 0..1; their mean is told"),
             Setting("finished", "strings", "metrics that count finished requests"),
             Setting("failed", "strings", "metrics that count requests that failed"),
             Setting("ttft_metric", "strings", "histograms of the time to first token"),

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast, get_args
 
+from probes.addresses import AddressTurns
 from probes.answer import WRONG, prompts_of
 from probes.baseline import Baseline
 from probes.chat_look import ChatLook, ChatSettings
@@ -43,10 +44,14 @@ class GenerationProbe:
         self._settings = _settings(layer, settings, resolve, plain=plain, default_path=default_path)
         self._rota = _rota(settings)
         self._baselines: dict[str, Baseline] = {}
+        self._addresses = AddressTurns()
         self._client = HttpClient(tls_of(settings))
 
     async def look(self, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:
         """Ask what is due; a confirm (`fresh`) asks the long-context question too. See `probes.probe.Probe`."""
+        return await self._addresses.look(target, deadline, lambda: self._look(target, deadline, fresh=fresh))
+
+    async def _look(self, target: Target, deadline: float, *, fresh: bool) -> Outcome:
         spent = 0
         outcome: Outcome | None = None
         for question in self._rota.next(target.name, confirm=fresh):
@@ -60,6 +65,12 @@ class GenerationProbe:
                 break
         assert outcome is not None
         return replace(outcome, tokens=spent)
+
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        self._baselines.pop(target, None)
+        self._rota.forget(target)
+        self._addresses.forget(target)
 
     async def close(self) -> None:
         """Close all connections; safe to call twice."""

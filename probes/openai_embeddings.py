@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from probes.addresses import AddressTurns
 from probes.clock import StageClock
 from probes.guard import result, scrubbed
 from probes.json_call import Answer, JsonCaller, limited
@@ -29,6 +30,7 @@ class EmbeddingsProbe:
 
     def __init__(self, layer: Layer, settings: Mapping[str, Any], resolve: Resolve) -> None:
         self.layer = layer
+        self._addresses = AddressTurns()
         self._caller = JsonCaller(layer, settings, resolve, max_bytes=1_048_576)
         self._path = text(settings, "path", "/v1/embeddings") or ""
         self._model = text(settings, "model", "$model") or "$model"
@@ -39,10 +41,17 @@ class EmbeddingsProbe:
 
     async def look(self, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:  # noqa: ARG002 - always fresh
         """Embed two texts. See `probes.probe.Probe`."""
-        clock = StageClock()
-        hidden: list[str] = []
-        work = self._embed(target, clock, hidden)
-        return scrubbed(await limited(self.layer, deadline, self._caller.connect_s, clock, work), hidden)
+
+        async def ask() -> Outcome:
+            clock, hidden = StageClock(), list[str]()
+            work = self._embed(target, clock, hidden)
+            return scrubbed(await limited(self.layer, deadline, self._caller.connect_s, clock, work), hidden)
+
+        return await self._addresses.look(target, deadline, ask)
+
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        self._addresses.forget(target)
 
     async def close(self) -> None:
         """Close all connections; safe to call twice."""

@@ -102,6 +102,10 @@ class Rota:
         elif turn.again is not None and turn.again.prompt == question.prompt and turn.again.words == question.words:
             turn.again = None
 
+    def forget(self, target: str) -> None:
+        """The target is gone."""
+        self._turns.pop(target, None)
+
     def _long(self, prompt: Prompt) -> Question:
         return Question(prompt, _nonce(), self._long_words)
 

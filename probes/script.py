@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from probes.addresses import AddressTurns
 from probes.clock import StageClock
 from probes.errors import MisconfiguredError
 from probes.faults import Fault
@@ -59,14 +60,22 @@ class ScriptProbe:
         self._api_key = None if key is None else Text(key)
         self._version = VersionLabel.of(settings)
         self._client = HttpClient(tls_of(settings))
+        self._addresses = AddressTurns()
 
     async def look(self, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:  # noqa: ARG002 - always fresh
-        """Go through the steps. See `probes.probe.Probe`."""
+        """Go through the steps, all at one address. See `probes.probe.Probe`."""
+        return await self._addresses.look(target, deadline, lambda: self._look(target, deadline))
+
+    async def _look(self, target: Target, deadline: float) -> Outcome:
         clock = StageClock()
         run = _Run()
         outcome = await limited(self.layer, deadline, self._connect_s, clock, self._go(target, deadline, clock, run))
         outcome = replace(outcome, readings=run.readings, tokens=run.tokens, version=run.version or outcome.version)
         return scrubbed(outcome, run.hidden)
+
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        self._addresses.forget(target)
 
     async def close(self) -> None:
         """Close all connections; safe to call twice."""

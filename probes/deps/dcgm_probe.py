@@ -75,6 +75,11 @@ class DcgmProbe(DependencyProbe):
         """Safe to call twice."""
         await self._web.close()
 
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        super().forget(target)
+        self._gpus = {key: gpu for key, gpu in self._gpus.items() if key[0] != target}
+
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:
         headers = request_headers(self.layer, self._headers, self._key, self._resolve, hidden)
         request = Request("GET", join(self._url or target.url, self._path), headers)

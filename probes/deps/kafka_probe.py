@@ -60,6 +60,11 @@ class KafkaProbe(DependencyProbe):
         self._limits = BacklogLimits.of(settings)
         self._letters = DeadLetters(number(settings, "dead_letters_for", 600.0) or 600.0)
 
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        super().forget(target)
+        self._letters.forget(target)
+
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:
         password = None
         if self._password is not None:

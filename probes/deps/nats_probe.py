@@ -61,6 +61,11 @@ class NatsProbe(DependencyProbe):
         self._limits = BacklogLimits.of(settings)
         self._letters = DeadLetters(number(settings, "dead_letters_for", 600.0) or 600.0)
 
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        super().forget(target)
+        self._letters.forget(target)
+
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:
         login = self._login.read(target, self._resolve, hidden)
         token = None

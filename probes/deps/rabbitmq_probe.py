@@ -61,6 +61,12 @@ class RabbitProbe(DependencyProbe):
         """Safe to call twice."""
         await self._web.close()
 
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        super().forget(target)
+        self._letters.forget(target)
+        self._still.pop(target, None)
+
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:
         login = self._login.read(target, self._resolve, hidden)
         headers = _basic(login, hidden)

@@ -54,6 +54,11 @@ class SqsProbe(DependencyProbe):
         """Safe to call twice."""
         await self._aws.close()
 
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        super().forget(target)
+        self._letters.forget(target)
+
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:
         assert self._queue is not None
         depth = await self._depth(target, clock, hidden, self._queue, "queue")
