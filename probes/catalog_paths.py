@@ -30,7 +30,10 @@ def _generation(name: str, text: str, path: str) -> Kind:
             Setting("prompts", "any", "questions asked in turn: {ask: TEXT, expect: PATTERN or list of PATTERNs}"),
             Setting("prefix", "string", "how prompts begin", "both", choices=("both", "fixed", "nonce")),
             Setting(
-                "long_every", "int", "every n-th look asks with a long context before the question; never without it"
+                "long_every",
+                "int",
+                "every n-th look, and a confirm, asks with a long context before it too; 0: never",
+                20,
             ),
             Setting("long_words", "int", "words of that context", 2000),
             Setting("max_tokens", "int", "tokens to ask for at most; 1 breaks reasoning models", 16),

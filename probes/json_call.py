@@ -20,7 +20,11 @@ from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, Text, headers_of, number, text, tls_of
 from probes.target import Target
 
-__all__ = ["Answer", "CallError", "JsonCaller", "limited", "tokens_of"]
+__all__ = ["Answer", "CallError", "JsonCaller", "limited", "tokens_in", "tokens_of"]
+
+
+_BYTES = 4
+"""Bytes of a token, about: of English in the vocabularies of the day."""
 
 
 class CallError(Exception):
@@ -114,6 +118,11 @@ async def limited(
         if fault is None:
             raise
         return outcome_of(fault, layer, clock)
+
+
+def tokens_in(text: bytes) -> int:
+    """How many tokens a text is thought to be, where nobody counts them."""
+    return -(-len(text) // _BYTES)
 
 
 def tokens_of(document: Any) -> int:

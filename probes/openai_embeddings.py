@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from probes.addresses import AddressTurns
 from probes.clock import StageClock
 from probes.guard import result, scrubbed
-from probes.json_call import Answer, JsonCaller, limited
+from probes.json_call import Answer, JsonCaller, limited, tokens_in
 from probes.json_path import values_at
 from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, number, substitute, text
@@ -45,7 +46,12 @@ class EmbeddingsProbe:
         async def ask() -> Outcome:
             clock, hidden = StageClock(), list[str]()
             work = self._embed(target, clock, hidden)
-            return scrubbed(await limited(self.layer, deadline, self._caller.connect_s, clock, work), hidden)
+            outcome = await limited(self.layer, deadline, self._caller.connect_s, clock, work)
+            if clock.asked and not outcome.tokens and outcome.status is not Status.ERROR:
+                outcome = replace(
+                    outcome, tokens=2 * tokens_in(self._input.encode())
+                )  # it does not count, or never got to it
+            return scrubbed(outcome, hidden)
 
         return await self._addresses.look(target, deadline, ask)
 

@@ -23,7 +23,7 @@ from probes.headers import request_headers
 from probes.http_client import HttpClient, Request, join, read_bounded
 from probes.http_probe import VersionLabel
 from probes.http_status import shown, status_fault
-from probes.json_call import CallError, limited, tokens_of
+from probes.json_call import CallError, limited, tokens_in, tokens_of
 from probes.json_path import BadJsonError, parse, values_at
 from probes.outcome import Layer, Outcome, Status
 from probes.script_steps import Capture, Step, filled, steps_of
@@ -41,6 +41,8 @@ class _Run:
         self.readings: dict[str, float] = {}
         self.slow: str | None = None
         self.tokens = 0
+        self.asked = 0
+        """Tokens that the request under way may have cost by now."""
         self.version: str | None = None
         self.hidden: list[str] = []
 
@@ -61,6 +63,7 @@ class ScriptProbe:
         self._version = VersionLabel.of(settings)
         self._client = HttpClient(tls_of(settings))
         self._addresses = AddressTurns()
+        self._budgeted = settings.get("budget") is not None
 
     async def look(self, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:  # noqa: ARG002 - always fresh
         """Go through the steps, all at one address. See `probes.probe.Probe`."""
@@ -70,7 +73,8 @@ class ScriptProbe:
         clock = StageClock()
         run = _Run()
         outcome = await limited(self.layer, deadline, self._connect_s, clock, self._go(target, deadline, clock, run))
-        outcome = replace(outcome, readings=run.readings, tokens=run.tokens, version=run.version or outcome.version)
+        spent = run.tokens + run.asked
+        outcome = replace(outcome, readings=run.readings, tokens=spent, version=run.version or outcome.version)
         return scrubbed(outcome, run.hidden)
 
     def forget(self, target: str) -> None:
@@ -102,14 +106,20 @@ class ScriptProbe:
 
     async def _take(self, step: Step, target: Target, clock: StageClock, run: _Run) -> None:
         request = self._request(step, target, run)
+        if self._budgeted:
+            run.asked = _tokens_at_most(step, request)
         async with self._client.send(request, target, clock, fresh=True) as response:
             body, whole = await read_bounded(response, self._max_bytes)
             run.version = self._version.read(response, body) or run.version
+            run.asked = 0 if response.status >= 400 else run.asked
             if response.status not in step.expect.status:
                 fault = status_fault(response.status, body, reads_queue=True)
                 raise CallError(outcome_of(_named(step, fault), self.layer, clock))
             document = _document(body) if whole else None
-            run.tokens += tokens_of(document)
+            counted, run.asked = tokens_of(document), 0
+            if self._budgeted and not counted and request.body is not None:
+                counted = tokens_in(request.body) + tokens_in(body)
+            run.tokens += counted
             unmet = _unmet(step, target, body, document)
             if unmet is not None:
                 raise self._failed(clock, step, *unmet)
@@ -140,6 +150,15 @@ class ScriptProbe:
 
     def _failed(self, clock: StageClock, step: Step, reason: str, detail: str | None) -> CallError:
         return CallError(result(Status.FAIL, self.layer, clock, f"{step.name}: {reason}", detail=detail))
+
+
+def _tokens_at_most(step: Step, request: Request) -> int:
+    """What a request that sends something may cost: its own length, and what it asks for."""
+    if request.body is None:
+        return 0
+    sent = step.send if isinstance(step.send, Mapping) else {}
+    asked = sent.get("max_tokens", sent.get("max_completion_tokens"))
+    return tokens_in(request.body) + (asked if isinstance(asked, int) else 0)
 
 
 def _named(step: Step, fault: Fault) -> Fault:

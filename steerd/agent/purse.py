@@ -66,7 +66,7 @@ class Purse:
         self.stood_in = 0
 
     def configure(self, watches: Iterable[Watch], tokens_per_day: float | None, agents: int, now: float) -> None:
-        """Takes a config: `agents` share `tokens_per_day`. Budgets that stayed the same go on."""
+        """Takes a config: `agents` share `tokens_per_day`. Budgets go on from what was left of them; new ones begin empty."""
         share = None if tokens_per_day is None else tokens_per_day / max(1, agents)
         self._fleet = _kept(self._fleet, share, now)
         accounts = {}
@@ -108,7 +108,8 @@ class Purse:
             if budget is not None and not budget.allows(account.cost, now, reserve=reserve):
                 self.left_out += 1
                 whose = "the fleet" if budget is self._fleet else due.watch.subject
-                return Outcome(Status.ERROR, layer, f"the token budget of {whose} is spent: progress has to tell alone")
+                why = "begins empty and fills up" if budget.untouched else "is spent"
+                return Outcome(Status.ERROR, layer, f"the token budget of {whose} {why}: progress has to tell alone")
         self._spend(account, account.cost, now)
         self._held.setdefault(due.watch.key, []).append(account.cost)
         return None
@@ -123,7 +124,7 @@ class Purse:
         if not held:
             del self._held[key]
         self._spend(account, outcome.tokens - thought, now)
-        if outcome.tokens:
+        if outcome.tokens and not due.confirm:  # a confirm asks more, and says nothing of what a regular look costs
             account.cost += _LEARN * (outcome.tokens - account.cost)
         if outcome.status is not Status.ERROR:
             account.well = outcome.status is Status.PASS
@@ -162,4 +163,4 @@ class Purse:
 def _kept(old: TokenBudget | None, per_day: float | None, now: float) -> TokenBudget | None:
     if per_day is None:
         return None
-    return old if old is not None and old.per_day == per_day else TokenBudget(per_day, now)
+    return TokenBudget(per_day, now) if old is None else old.changed(per_day, now)
