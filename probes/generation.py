@@ -18,6 +18,7 @@ from typing import Any, cast, get_args
 from probes.addresses import AddressTurns
 from probes.answer import WRONG, prompts_of
 from probes.baseline import Baseline
+from probes.catalog_paths import LONG_EVERY, LONG_WORDS
 from probes.chat_look import ChatLook, ChatSettings
 from probes.chat_stream import GrammarError
 from probes.clock import StageClock
@@ -34,7 +35,6 @@ from probes.target import Target
 __all__ = ["GenerationProbe"]
 
 
-_LONG_EVERY = 20
 _TOO_LONG = frozenset({"HTTP 400: request refused", "HTTP 413", "HTTP 422: request refused"})
 """How servers refuse a question that is longer than their context."""
 
@@ -158,12 +158,12 @@ def _rota(settings: Mapping[str, Any]) -> Rota:
     if prefix not in get_args(Prefix):
         raise SettingError(f"prefix: {prefix!r} is none of {', '.join(get_args(Prefix))}")
     never = settings.get("long_every") == 0
-    every = None if never else int(number(settings, "long_every", _LONG_EVERY) or _LONG_EVERY)
+    every = None if never else int(number(settings, "long_every", LONG_EVERY) or LONG_EVERY)
     return Rota(
         prompts_of(settings.get("prompts")),
         cast("Prefix", prefix),
         long_every=every,
-        long_words=int(number(settings, "long_words", 2000) or 2000),
+        long_words=int(number(settings, "long_words", LONG_WORDS) or LONG_WORDS),
     )
 
 

@@ -29,6 +29,7 @@ _PROMPT_TOKENS = 30
 """Tokens of a small question, before one was counted."""
 
 _LEARN = 0.3
+_MOST = 4.0
 
 
 @dataclass(slots=True)
@@ -124,8 +125,9 @@ class Purse:
         if not held:
             del self._held[key]
         self._spend(account, outcome.tokens - thought, now)
-        if outcome.tokens and not due.confirm:  # a confirm asks more, and says nothing of what a regular look costs
-            account.cost += _LEARN * (outcome.tokens - account.cost)
+        if outcome.tokens and not due.confirm:
+            # A confirm asks more, and so does a long question now and then: neither is what the next look costs.
+            account.cost += _LEARN * (min(outcome.tokens, _MOST * account.cost) - account.cost)
         if outcome.status is not Status.ERROR:
             account.well = outcome.status is Status.PASS
 
