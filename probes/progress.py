@@ -25,6 +25,7 @@ from probes.guard import guarded, result, scrubbed
 from probes.headers import request_headers
 from probes.host_clock import HOST_CLOCK
 from probes.http_client import HttpClient, Request, join
+from probes.metrics_text import PIECE
 from probes.movement import Judgement, Movement, State, moved
 from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, Text, headers_of, number, text, tls_of
@@ -32,7 +33,6 @@ from probes.target import Target
 
 __all__ = ["ProgressProbe", "build"]
 
-_PIECE = 65536
 _SUMS = frozenset({"running", "waiting", "served", "failed"})
 _ACCEPT = "text/plain;version=0.0.4"
 
@@ -219,7 +219,7 @@ class ProgressProbe:
             if coding != "identity":
                 raise _UnreadableError(f"the metrics are compressed although they must not be: {coding}")
             size = 0
-            async for piece in response.content.iter_chunked(_PIECE):
+            async for piece in response.content.iter_chunked(PIECE):
                 size += len(piece)
                 if size > self._max_bytes:
                     response.close()

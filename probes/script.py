@@ -27,7 +27,7 @@ from probes.json_call import CallError, limited, tokens_in, tokens_of
 from probes.json_path import BadJsonError, parse, values_at
 from probes.outcome import Layer, Outcome, Status
 from probes.script_steps import Capture, Step, filled, steps_of
-from probes.settings import Resolve, Text, headers_of, number, text, tls_of
+from probes.settings import Resolve, Text, headers_of, json_bytes, number, text, tls_of
 from probes.target import Target
 
 __all__ = ["ScriptProbe", "build"]
@@ -57,7 +57,7 @@ class ScriptProbe:
         self._steps = steps_of(settings.get("steps"))
         self._url = text(settings, "url")
         self._connect_s = number(settings, "connect", 5.0) or 5.0
-        self._max_bytes = int(number(settings, "max_bytes", 262144) or 262144)
+        self._max_bytes = json_bytes(settings, 262144)
         self._headers = headers_of(settings)
         self._api_key = None if key is None else Text(key)
         self._version = VersionLabel.of(settings)
