@@ -86,6 +86,8 @@ METRICS: Final = (
     Spec("steerd.model.queue", "1", "gauge", "Requests that wait in the engine", ("service", "endpoint")),
     Spec("steerd.model.kv_cache", "1", "gauge", "Use of the engine's cache, 0..1", ("service", "endpoint")),
     Spec("steerd.dependency.lag", "s", "gauge", "How far a replica is behind", ("dependency",)),
+    Spec("steerd.probe.looks", "1", "total", "Looks by the kind of their probe", ("kind",)),
+    Spec("steerd.probe.busy", "s", "total", "Time that looks of a kind took together", ("kind",)),
     Spec("steerd.probe.tokens", "1", "total", "Tokens spent by looks", ("service",)),
     # coordinator
     Spec("steerd.ballot.age", "s", "gauge", "Time since an agent was last heard", ("agent",)),

@@ -73,6 +73,9 @@ _SELF = {
 }
 
 
+_COSTS = {"looks": "steerd.probe.looks", "busy_s": "steerd.probe.busy"}
+
+
 class AgentTelemetry:
     """An agent's measurements, and its log of what changed. `on_look` costs about 2 us: see `tally`."""
 
@@ -182,6 +185,10 @@ class AgentTelemetry:
         for metric, name in _SELF.items():
             if name in self._self:
                 yield metric, {}, self._self[name]
+        for said, value in self._self.items():
+            name, dot, kind = said.partition(".")
+            if dot and name in _COSTS:
+                yield _COSTS[name], {"kind": kind}, value
         yield from self._kept.samples()
         yield "steerd.agent.abstaining", {}, float(self._abstaining)
         for coordinator, up in self._streams.items():

@@ -247,7 +247,26 @@ def _agents(agents: Json) -> Text:
             line.append(f": {agent['reason']}" if agent.get("reason") else "")
         if strained := _strain(agent.get("self", {})):
             line.append(f"\n  {name} in {agent.get('zone', '?')}: {strained}")
+    if dear := _cost([agent.get("self", {}) for agent in agents.values()]):
+        line.append(f"\n  looks: {dear}")
     return line
+
+
+def _cost(agents: list[Json]) -> str:
+    """What looks cost by the kind of their probe, over all agents since each started; the dearest first."""
+    kinds: dict[str, dict[str, float]] = {}
+    for own in agents:
+        for said, value in own.items():
+            name, dot, kind = said.partition(".")
+            if dot:
+                cost = kinds.setdefault(kind, {})
+                cost[name] = cost.get(name, 0.0) + value
+    words = []
+    for kind, cost in sorted(kinds.items(), key=lambda item: -item[1].get("busy_s", 0.0)):
+        if looks := cost.get("looks", 0.0):
+            spent = f" and {cost['tokens'] / looks:.0f} tokens" if "tokens" in cost else ""
+            words.append(f"{looks:.0f} {kind} of {1000 * cost.get('busy_s', 0.0) / looks:.1f} ms{spent}")
+    return ", ".join(words)
 
 
 def _strain(own: Json) -> str:
