@@ -1,8 +1,8 @@
 """A day of an agent in virtual time: nothing is missed, nothing drifts, nothing grows.
 
 Everything of the agent that a regular look touches is the real one: schedule, beats, runs and verdicts, the ballots' state,
-doubt, costs and metrics. Only what needs the world outside the process is not here: the lane at the end of each beat, which would open
-sockets, answers at once. Sockets, TLS and parsers are soaked for real by `benchmarks/probe_soak.py`.
+doubt, costs and metrics. Only what needs the world outside the process is not here: the lane at the end of each beat, which would
+open sockets, answers at once. Sockets, TLS and parsers are soaked for real by `benchmarks/probe_soak.py`.
 """
 
 from __future__ import annotations
