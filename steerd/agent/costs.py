@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Cost", "Costs"]
 
-_TOLD = 8
+_TOLD = 6
 """Kinds that are told of, the dearest: what an agent says of itself has bounds (`steerd.core.readings`)."""
 
 

