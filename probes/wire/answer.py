@@ -80,7 +80,7 @@ class QuickParser:
             self._renew()
             return 0, False
         # A zero byte may be the body's, or a header's that nobody takes: the reader tells.
-        if self._begun != 1 or self._ended != 1 or b"\0" in data or len(data) > HEAD_LIMIT or self._status < 200:
+        if self._begun != 1 or self._ended != 1 or 0 in data or len(data) > HEAD_LIMIT or self._status < 200:
             self._renew()
             return 0, False
         return self._status, self._keep
