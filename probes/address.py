@@ -13,7 +13,7 @@ from probes.errors import MisconfiguredError, SettingError
 from probes.settings import text
 from probes.target import Target
 
-__all__ = ["Address", "AddressSettings", "is_address"]
+__all__ = ["Address", "AddressSettings", "host_of", "is_address"]
 
 _PORTS = {"http": 80, "https": 443, "tls": 443, "dns": 53}
 
@@ -43,8 +43,14 @@ class AddressSettings:
             raise SettingError(f"port: {port!r} is not a port: write 1 to 65535")
         return cls(text(settings, "url"), text(settings, "host"), port)
 
-    def of_target(self, target: Target, default_port: int | None = None) -> Address:
-        """The address for `target`. Raises `MisconfiguredError` when no port is known."""
+    def name_of(self, target: Target) -> str:
+        """The name to resolve for `target`; nothing where there is none, or the target brings an address of its own."""
+        if self.host is not None:
+            return self.host
+        return "" if self.url is None and target.address is not None else host_of(self.url or target.url)
+
+    def of_target(self, target: Target, default_port: int | None = None, *, at: str | None = None) -> Address:
+        """The address for `target`; `at` is what its name was resolved to. Raises `MisconfiguredError` when no port is known."""
         base = self.url or target.url
         try:
             url = URL(base if "://" in base else f"tcp://{base}")
@@ -56,9 +62,19 @@ class AddressSettings:
             raise MisconfiguredError(f"{base!r} names no host: write tcp://HOST:PORT, or set `host` of this check")
         if port is None:
             raise MisconfiguredError(f"{base!r} names no port: write tcp://HOST:PORT, or set `port` of this check")
+        if at is not None:
+            return Address(name, at, port)
         # A target's own address stands for its URL's host only.
         own = self.host is None and self.url is None and target.address is not None
         return Address(name, target.address if own and target.address else name, port)
+
+
+def host_of(url: str) -> str:
+    """The host of a URL; nothing where it has none, which is the look's to tell."""
+    try:
+        return URL(url if "://" in url else f"tcp://{url}").host or ""
+    except ValueError:
+        return ""
 
 
 def is_address(host: str) -> bool:

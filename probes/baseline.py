@@ -16,6 +16,8 @@ _ENOUGH = 20
 _TTFT_OBJECTIVES = 10.0
 _TTFT_BASELINES = 20.0
 _TTFT_MOST_S = 30.0
+_TTFT_SLOW_BASELINES = 5.0
+_TTFT_SLOW_LEAST_S = 0.5
 _INTER_TOKEN_BASELINES = 5.0
 _INTER_TOKEN_LEAST_S = 0.05
 
@@ -40,6 +42,14 @@ class Baseline:
             return _TTFT_MOST_S
         usual_s = _p99(self._ttft_s)
         return min(_TTFT_MOST_S, max(_TTFT_OBJECTIVES * objective_s, _TTFT_BASELINES * (usual_s or 0.0)))
+
+    @property
+    def ttft_slow_s(self) -> float | None:
+        """Over this the first token comes far later than usual, where no objective says what is late: 5 x the baseline's p99 (of a
+        usual time tenfold is over that), half a second at least; None before it is known.
+        """
+        usual_s = _p99(self._ttft_s)
+        return None if usual_s is None else max(_TTFT_SLOW_LEAST_S, _TTFT_SLOW_BASELINES * usual_s)
 
     @property
     def inter_token_limit_s(self) -> float | None:

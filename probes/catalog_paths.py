@@ -5,7 +5,12 @@ from __future__ import annotations
 from probes.catalog import COMMON_HTTP
 from probes.kinds import Kind, Setting
 
-__all__ = ["PATHS"]
+__all__ = ["LONG_EVERY", "LONG_WORDS", "PATHS"]
+
+LONG_EVERY = 120
+"""Looks of one agent at one endpoint to a long question, where none is set: half as many tokens again as without."""
+
+LONG_WORDS = 2000
 
 _BUDGET = Setting(
     "budget", "map", "tokens that looks may spend at one endpoint: {tokens_per_day: 200000, stand_in: 20}"
@@ -29,10 +34,13 @@ def _generation(name: str, text: str, path: str) -> Kind:
             _MODEL,
             Setting("prompts", "any", "questions asked in turn: {ask: TEXT, expect: PATTERN or list of PATTERNs}"),
             Setting("prefix", "string", "how prompts begin", "both", choices=("both", "fixed", "nonce")),
+            # No default here: a probe is to know whether it was told to.
             Setting(
-                "long_every", "int", "every n-th look asks with a long context before the question; never without it"
+                "long_every",
+                "int",
+                f"every n-th look, and a confirm, asks with a long context too; {LONG_EVERY} without it, 0 for never",
             ),
-            Setting("long_words", "int", "words of that context", 2000),
+            Setting("long_words", "int", "words of that context", LONG_WORDS),
             Setting("max_tokens", "int", "tokens to ask for at most; 1 breaks reasoning models", 16),
             _CONNECT,
             Setting("ttft", "duration", "objective for the time to first token; over it is SLOW"),
@@ -111,6 +119,7 @@ PATHS: tuple[Kind, ...] = (
             Setting("waiting", "strings", "metrics of requests waiting"),
             Setting("steps", "strings", "metrics that count steps or tokens; any of them moving is movement"),
             Setting("cache", "strings", "metrics of the cache's use"),
+            Setting("utilization", "strings", "metrics of the GPUs' use, 0..1; their mean is told"),
             Setting("finished", "strings", "metrics that count finished requests"),
             Setting("failed", "strings", "metrics that count requests that failed"),
             Setting("ttft_metric", "strings", "histograms of the time to first token"),

@@ -20,6 +20,7 @@ from probes.headers import request_headers
 from probes.http_client import HttpClient, Request, join, read_bounded
 from probes.http_probe import VersionLabel
 from probes.http_status import is_missing_model, shown, status_fault
+from probes.json_call import tokens_in
 from probes.outcome import Layer, Outcome, Status
 from probes.questions import Question
 from probes.settings import Resolve, Text, substitute
@@ -81,6 +82,9 @@ class ChatLook:
         self._ttft_limit_s = settings.ttft_limit_s or baseline.ttft_limit_s(None if question.long else settings.ttft_s)
         self._said = ChatStream(plain=settings.plain)
         self._version: str | None = None
+        self._prompt_tokens = 0
+        self._max_tokens = settings.max_tokens
+        self._refusal = False
         self.hidden: list[str] = []
         self._last_at = 0.0
         self._first_at = 0.0
@@ -143,6 +147,9 @@ class ChatLook:
             **settings.body,
         }
         sent = {name: value for name, value in body.items() if value is not None}
+        self._prompt_tokens = tokens_in(asked.encode())
+        most = sent.get("max_tokens", sent.get("max_completion_tokens"))
+        self._max_tokens = most if isinstance(most, int) else settings.max_tokens
         headers = request_headers(settings.layer, settings.headers, settings.api_key, settings.resolve, self.hidden)
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream", **headers}
         return Request(
@@ -200,6 +207,9 @@ class ChatLook:
         ttft_s, objective_s = found.get("ttft_s"), self._settings.ttft_s
         if objective_s is not None and ttft_s is not None and ttft_s > objective_s and not self._question.long:
             return "time to first token over its objective", f"{ttft_s:.3f} s, the objective is {objective_s:g} s"
+        usual_s = self._baseline.ttft_slow_s if objective_s is None and not self._question.long else None
+        if usual_s is not None and ttft_s is not None and ttft_s > usual_s:
+            return "time to first token far over what is usual here", f"{ttft_s:.3f} s, over {usual_s:.3f} s"
         between_s, wanted = found.get("inter_token_s"), self._settings.token_rate
         if between_s is None or found.get("tokens", 0.0) < _RATE_TOKENS:
             return None
@@ -223,9 +233,24 @@ class ChatLook:
             found["tokens"] = float(completion)
         if completion > 1 and self._last_at > self._first_at:
             found["inter_token_s"] = (self._last_at - self._first_at) / (completion - 1)
-        return found, said.total_tokens if said.total_tokens is not None else completion
+        return found, self._spent()
+
+    def _spent(self) -> int:
+        """Tokens that the question cost. Where the server does not count them, four bytes are one, of what was sent and what came;
+        behind a stream that broke off it may have gone on to the last that it was asked for.
+        """
+        said = self._said
+        if self._refusal or not self._clock.asked:
+            return 0
+        whole = said.finish_reason is not None
+        if whole and said.total_tokens is not None:
+            return said.total_tokens
+        came = max(said.chunks, tokens_in((said.text + said.reasoning).encode()), said.completion_tokens or 0)
+        guessed = self._prompt_tokens + (came if whole else max(came, self._max_tokens))
+        return max(guessed, said.total_tokens or 0)
 
     async def _refused(self, response: aiohttp.ClientResponse) -> Outcome:
+        self._refusal = True
         body, _ = await read_bounded(response, _ERROR_BODY)
         if response.status in (400, 404, 422) and is_missing_model(shown(body)):
             return self.ended(Status.FAIL, "model not found", shown(body), layer=Layer.READINESS)

@@ -113,6 +113,11 @@ class StageClock:
         return self._first_byte_at is not None
 
     @property
+    def asked(self) -> bool:
+        """True once a part of the request was written."""
+        return self._sent_at is not None
+
+    @property
     def elapsed_s(self) -> float:
         """Seconds since the look began."""
         return self.now() - self.started

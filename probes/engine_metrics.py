@@ -27,6 +27,7 @@ class EngineMetrics:
     waiting: tuple[str, ...]
     steps: tuple[str, ...]
     cache: tuple[str, ...]
+    utilization: tuple[str, ...]
     finished: tuple[str, ...]
     failed: tuple[str, ...]
     ttft: tuple[str, ...]
@@ -45,6 +46,7 @@ class EngineMetrics:
             waiting=strings(settings, "waiting"),
             steps=strings(settings, "steps"),
             cache=strings(settings, "cache"),
+            utilization=strings(settings, "utilization"),
             finished=strings(settings, "finished"),
             failed=strings(settings, "failed"),
             ttft=strings(settings, "ttft_metric"),
@@ -58,7 +60,16 @@ class EngineMetrics:
     def reader(self) -> MetricsReader:
         """A reader for one scrape."""
         parts = [f"{name}{end}" for name in (*self.ttft, *self.inter_token) for end in ("_sum", "_count")]
-        names = [*self.running, *self.waiting, *self.steps, *self.cache, *self.finished, *self.failed, *parts]
+        names = [
+            *self.running,
+            *self.waiting,
+            *self.steps,
+            *self.cache,
+            *self.utilization,
+            *self.finished,
+            *self.failed,
+            *parts,
+        ]
         return MetricsReader.of([*names, *((self.version[0],) if self.version else ())])
 
 
@@ -70,6 +81,7 @@ class Scrape:
     problem: str | None = None
     stale_s: float = 0.0
     cache: float | None = None
+    utilization: float | None = None
     version: str | None = None
     totals: Mapping[str, float] | None = None
     """Counters that only grow: `served`, `failed`, and sums and counts of latencies."""
@@ -102,6 +114,7 @@ def scrape_of(metrics: EngineMetrics, found: MetricsReader, *, at: float, wall: 
         problem,
         max(0.0, wall - min(stamps)) if stamps else 0.0,
         max(cache) if cache else None,
+        _mean([one.value for one in found.get(metrics.utilization)]),
         label,
         _totals(metrics, found),
     )
@@ -131,6 +144,10 @@ def _parts(
         return {part: (value, counters[part]) for part, value in work.items()}
     whole = {name: sum(one.value for one in series) for name, series in steps.items()}
     return {(): (sum(work.values()), whole)}
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _sum(series: list[Series]) -> float | None:

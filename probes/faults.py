@@ -5,8 +5,12 @@ Rules (decisions.md section 1, probes.md):
 - descriptors, memory, ports, a missing local network, a resolver that answers for no name: this host's (ERROR with
   `host_error`);
 - a certificate that is expired or for another name: the target's, not in transport;
-- a missing CA file, a refused client certificate, a name that does not exist or alone gets no answer: the check's config
-  or its zone (ERROR).
+- one that is expired, or not valid yet, by a clock of this host that its references contradict: this host's (ERROR; there is no
+  reason to doubt what this host sees of others);
+- one whose issuer is not trusted: the target's where a certificate of that name was verified before with the same files, for then
+  the target has changed it; else the check's config (ERROR);
+- a missing CA file or one whose authorities have all expired, a refused client certificate, a name that does not exist or alone
+  gets no answer: the check's config or its zone (ERROR).
 Anything else is unknown here and becomes ERROR in `look_safely`.
 """
 
@@ -24,8 +28,10 @@ import aiohttp
 
 from probes.clock import Phase
 from probes.errors import HOST_ERRNOS, MisconfiguredError, chain, errnos, host_errno
+from probes.host_clock import HOST_CLOCK
 from probes.name_standing import NameTroubleError
 from probes.outcome import Status
+from probes.tls_context import stale_trust, unproven
 
 __all__ = ["Fault", "fault_of", "raised", "timeout_fault"]
 
@@ -164,18 +170,35 @@ def _name_trouble(text: str) -> Fault:
 
 def _tls(error: ssl.SSLError) -> Fault:
     if isinstance(error, ssl.SSLCertVerificationError):
-        code = error.verify_code
-        detail = error.verify_message
-        if code == _EXPIRED:
-            return Fault(Status.FAIL, "TLS certificate expired", detail=detail)
-        if code == _NOT_YET:
-            return Fault(Status.FAIL, "TLS certificate not valid yet", detail=detail)
-        if code in (_WRONG_NAME, _WRONG_IP):
-            return Fault(Status.FAIL, "TLS certificate is for another name", detail=detail)
-        advice = f"{detail}; set `ca` to the authority's file if the endpoint uses a private one"
-        return Fault(Status.FAIL, "TLS certificate not trusted", detail=advice)
+        return _certificate(error)
     text = error.reason or str(error)
     if _CLIENT_CERT_REFUSED.search(text.replace("_", " ")):
         advice = f"{text}: the endpoint wants another client certificate; set `cert` and `key` of this check"
         return Fault(Status.ERROR, "client certificate refused", detail=advice)
     return Fault(Status.FAIL, "TLS handshake failed", detail=text)
+
+
+def _certificate(error: ssl.SSLCertVerificationError) -> Fault:
+    code, detail = error.verify_code, error.verify_message
+    if code in (_EXPIRED, _NOT_YET):
+        off_s = HOST_CLOCK.off_s()
+        if off_s:
+            said = f"{abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} what the references say"
+            advice = f"{detail} by a clock that is {said}: set this host's clock"
+            return Fault(
+                Status.ERROR, "this host's clock is off: the certificate's dates cannot be judged", detail=advice
+            )
+        if code == _EXPIRED and stale_trust(error):
+            reason = "misconfigured probe: every authority that it trusts has expired"
+            return Fault(Status.ERROR, reason, detail="set `ca` to the file of authorities that are valid now")
+        expired = code == _EXPIRED
+        return Fault(Status.FAIL, f"TLS certificate {'expired' if expired else 'not valid yet'}", detail=detail)
+    if code in (_WRONG_NAME, _WRONG_IP):
+        return Fault(Status.FAIL, "TLS certificate is for another name", detail=detail)
+    if unproven(error):
+        advice = "set `ca` to its authority's file, or have the endpoint send its intermediate certificates"
+        reason = "misconfigured probe: TLS certificate of an authority that is not trusted here"
+        return Fault(Status.ERROR, reason, detail=f"{detail}; it never was with these files: {advice}")
+    return Fault(
+        Status.FAIL, "TLS certificate not trusted", detail=f"{detail}; it was at an earlier look with the same files"
+    )

@@ -15,8 +15,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast, get_args
 
+from probes.addresses import AddressTurns
 from probes.answer import WRONG, prompts_of
 from probes.baseline import Baseline
+from probes.catalog_paths import LONG_EVERY, LONG_WORDS
 from probes.chat_look import ChatLook, ChatSettings
 from probes.chat_stream import GrammarError
 from probes.clock import StageClock
@@ -33,6 +35,10 @@ from probes.target import Target
 __all__ = ["GenerationProbe"]
 
 
+_TOO_LONG = frozenset({"HTTP 400: request refused", "HTTP 413", "HTTP 422: request refused"})
+"""How servers refuse a question that is longer than their context."""
+
+
 class GenerationProbe:
     """See the module's text. One instance serves one check on any number of targets."""
 
@@ -42,16 +48,26 @@ class GenerationProbe:
         self.layer = layer
         self._settings = _settings(layer, settings, resolve, plain=plain, default_path=default_path)
         self._rota = _rota(settings)
+        self._long_by_default = settings.get("long_every") is None
         self._baselines: dict[str, Baseline] = {}
+        self._addresses = AddressTurns()
         self._client = HttpClient(tls_of(settings))
 
     async def look(self, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:
         """Ask what is due; a confirm (`fresh`) asks the long-context question too. See `probes.probe.Probe`."""
+        return await self._addresses.look(target, deadline, lambda: self._look(target, deadline, fresh=fresh))
+
+    async def _look(self, target: Target, deadline: float, *, fresh: bool) -> Outcome:
         spent = 0
         outcome: Outcome | None = None
-        for question in self._rota.next(target.name, confirm=fresh):
+        for due in self._rota.next(target.name, confirm=fresh):
+            question = due
             outcome = await self._ask(target, deadline, question)
             spent += outcome.tokens
+            if self._too_long(target, question, outcome):
+                question = Question(question.prompt)  # nobody asked for long ones here: no reason to bother anybody
+                outcome = await self._ask(target, deadline, question)
+                spent += outcome.tokens
             if outcome.status is Status.FAIL and outcome.reason == WRONG:
                 outcome, more = await self._majority(target, deadline, question, outcome)
                 spent += more
@@ -61,9 +77,20 @@ class GenerationProbe:
         assert outcome is not None
         return replace(outcome, tokens=spent)
 
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        self._baselines.pop(target, None)
+        self._rota.forget(target)
+        self._addresses.forget(target)
+
     async def close(self) -> None:
         """Close all connections; safe to call twice."""
         await self._client.close()
+
+    def _too_long(self, target: Target, question: Question, outcome: Outcome) -> bool:
+        """True for a long question that nobody set, and that this target has no room for."""
+        refused = question.long and self._long_by_default and outcome.reason in _TOO_LONG
+        return refused and self._rota.give_up_long(target.name)
 
     async def _majority(
         self, target: Target, deadline: float, question: Question, first: Outcome
@@ -130,12 +157,13 @@ def _rota(settings: Mapping[str, Any]) -> Rota:
     prefix = text(settings, "prefix", "both") or "both"
     if prefix not in get_args(Prefix):
         raise SettingError(f"prefix: {prefix!r} is none of {', '.join(get_args(Prefix))}")
-    every = number(settings, "long_every")
+    never = settings.get("long_every") == 0
+    every = None if never else int(number(settings, "long_every", LONG_EVERY) or LONG_EVERY)
     return Rota(
         prompts_of(settings.get("prompts")),
         cast("Prefix", prefix),
-        long_every=None if every is None else max(1, int(every)),
-        long_words=int(number(settings, "long_words", 2000) or 2000),
+        long_every=every,
+        long_words=int(number(settings, "long_words", LONG_WORDS) or LONG_WORDS),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -11,14 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import AddrInfoType
 from yarl import URL
 
 from probes.address import is_address
+from probes.addresses import TURN
 from probes.clock import StageClock
 from probes.errors import MisconfiguredError
 from probes.target import Target
 from probes.tls_context import CURRENT_CLOCK, TlsSettings, tls_context
+from probes.wire.resolver import Resolver
 
 __all__ = ["USER_AGENT", "HttpClient", "Request", "join", "read_bounded"]
 
@@ -35,9 +39,6 @@ USER_AGENT = f"steerd-probe/{_version()}"
 
 KEEP_ALIVE_S = 75.0
 """How long an idle connection is kept: longer than the usual interval, so that the frequent looks find one."""
-
-DNS_CACHE_S = 10
-"""How long a resolved address is used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +111,15 @@ class HttpClient:
         if session is None:
             if fresh:
                 connector = aiohttp.TCPConnector(
-                    limit=0, force_close=True, ttl_dns_cache=DNS_CACHE_S, socket_factory=_dial
+                    limit=0, force_close=True, resolver=_Names(), use_dns_cache=False, socket_factory=_dial
                 )
             else:
                 connector = aiohttp.TCPConnector(
-                    limit=0, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=DNS_CACHE_S, socket_factory=_dial
+                    limit=0,
+                    keepalive_timeout=KEEP_ALIVE_S,
+                    resolver=_Names(),
+                    use_dns_cache=False,
+                    socket_factory=_dial,
                 )
             session = aiohttp.ClientSession(
                 connector=connector,
@@ -162,6 +167,32 @@ async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> tuple[by
         size += len(part)
     response.close()
     return b"".join(parts)[:limit], False
+
+
+class _Names(AbstractResolver):
+    """The looks' own resolver (TTLs respected): the address whose turn it is, or all where any will do."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """See aiohttp. Raises `socket.gaierror`."""
+        found = await Resolver.of(asyncio.get_running_loop()).resolve(host)
+        if family is not socket.AF_UNSPEC:
+            found = tuple(one for one in found if _family(one) is family) or found
+        turn = TURN.get()
+        if turn is not None:
+            found = (turn.pick(host, found),)
+        return [
+            ResolveResult(hostname=host, host=one, port=port, family=_family(one), proto=0, flags=socket.AI_NUMERICHOST)
+            for one in found
+        ]
+
+    async def close(self) -> None:
+        """The resolver is the loop's."""
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 class _OnceError(Exception):

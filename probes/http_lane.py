@@ -3,12 +3,7 @@
 A plain pass is told as None: whoever counts looks by the thousand makes no `Outcome` of what changes nothing, and whoever
 wants one asks `passed`.
 
-Where a name has several addresses, each is asked, with the name's Host and TLS name, and the looks become one:
-
-    all of them fail                    FAIL, as the first of them
-    some fail, others do not            SLOW: a part of the requests fails, and a share of the traffic is what it deserves
-    none fails                          the worst of the others: SLOW, SATURATED, PASS
-    an ERROR                            counts only where no address gave an answer
+Where a name has several addresses, each is asked, with the name's Host and TLS name, and the looks become one (`probes.fold`).
 """
 
 from __future__ import annotations
@@ -28,6 +23,7 @@ from probes.address import is_address
 from probes.clock import Phase
 from probes.errors import MisconfiguredError
 from probes.faults import Fault, fault_of, raised, timeout_fault
+from probes.fold import fold
 from probes.guard import failure, scrubbed
 from probes.headers import MARK
 from probes.http_client import USER_AGENT
@@ -43,7 +39,7 @@ from probes.wire.origin import Origin
 from probes.wire.request import Encoded, encode
 from probes.wire.resolver import Resolver
 
-__all__ = ["HttpLane", "Told", "fold"]
+__all__ = ["HttpLane", "Told"]
 
 Told = Callable[["HttpLane", Outcome | None], None]
 """Called once a look, with None for a plain pass."""
@@ -331,24 +327,3 @@ class HttpLane:
             if exchange is not None and exchange.busy:
                 exchange.close()
         self._finish(self._failed(fault, Stages()))
-
-
-def fold(outcomes: dict[str, Outcome]) -> Outcome:
-    """The outcome of a name from those of its addresses; see the module's text."""
-    answered = {a: o for a, o in outcomes.items() if o.status is not Status.ERROR}
-    if not answered:
-        return next(iter(outcomes.values()))
-    failing = {a: o for a, o in answered.items() if o.status is Status.FAIL}
-    longest = max(answered.values(), key=lambda o: o.duration_s)
-    if failing:
-        first = next(iter(failing.values()))
-        detail = ", ".join(f"{address}: {o.reason}" for address, o in failing.items())
-        if len(failing) == len(answered):
-            return replace(first, detail=detail)
-        reason = f"{len(failing)} of {len(outcomes)} addresses: {first.reason}"
-        return replace(first, status=Status.SLOW, reason=reason, transport=False, unanswered=False, detail=detail)
-    for status in (Status.SLOW, Status.SATURATED):
-        found = [o for o in answered.values() if o.status is status]
-        if found:
-            return found[0]
-    return longest

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from probes.address import host_of
+from probes.addresses import at_each
 from probes.clock import StageClock
 from probes.guard import guarded, outcome_of, result, scrubbed
 from probes.http_client import HttpClient, Request, read_bounded
@@ -59,14 +62,28 @@ class HttpProbe:
         """One request. See `probes.probe.Probe`."""
         if self._wire:
             return await self._look_by_wire(target, deadline, fresh=fresh)
-        clock = StageClock()
         _, renew = self._turns.next(target.name)
         # A request that is not idempotent must not meet a connection that the server is just closing.
         renew = fresh or renew or self._settings.method == "POST"
         hidden: list[str] = []
-        outcome = await guarded(self.layer, deadline, clock, self._ask_kept(target, clock, hidden, fresh=renew))
+
+        async def ask(at: str | None) -> Outcome:
+            clock, where = StageClock(), target if at is None else replace(target, address=at)
+            return await guarded(self.layer, deadline, clock, self._ask_kept(where, clock, hidden, fresh=renew))
+
+        name = host_of(self._settings.url or target.url) if target.address is None else ""
+        outcome = await at_each(self.layer, name, deadline, ask)
         self._turns.ended(target.name, well=outcome.ok)
         return scrubbed(outcome, hidden)
+
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        self._turns.forget(target)
+        for at in [at for at in self._lanes if at.name == target]:
+            lane = self._lanes[at]
+            if not lane.busy:  # a look under way takes it away itself
+                lane.close()
+                del self._lanes[at]
 
     async def close(self) -> None:
         """Close all connections; safe to call twice."""

@@ -17,7 +17,7 @@ from probes.http_client import Request, join
 from probes.http_status import shown, status_fault
 from probes.json_path import BadJsonError, Condition, conditions_of, parse, values_at
 from probes.outcome import Layer, Status
-from probes.settings import MODEL, Resolve, StatusSet, Text, headers_of, number, pattern, substitute, text
+from probes.settings import MODEL, Resolve, StatusSet, Text, headers_of, json_bytes, number, pattern, substitute, text
 from probes.target import Target
 
 __all__ = ["HttpSettings", "VersionLabel"]
@@ -90,7 +90,7 @@ class HttpSettings:
         conditions, version = conditions_of(settings.get("json")), VersionLabel.of(settings)
         rich = wanted is not None or conditions or version != VersionLabel()
         codes = (code for low, high in status.ranges for code in range(low, high + 1))
-        key = settings.get("api_key")
+        key, as_json = settings.get("api_key"), bool(conditions) or version.path is not None
         return cls(
             layer=layer,
             url=text(settings, "url"),
@@ -102,7 +102,7 @@ class HttpSettings:
             conditions=conditions,
             slow_s=number(settings, "slow"),
             follow=bool(settings.get("follow", False)),
-            max_bytes=int(number(settings, "max_bytes", 65536) or 65536),
+            max_bytes=json_bytes(settings, 65536) if as_json else int(number(settings, "max_bytes", 65536) or 65536),
             fresh_every=int(number(settings, "fresh_every", 10) or 10),
             headers=headers_of(settings),
             api_key=None if key is None else Text(key),

@@ -17,10 +17,14 @@ from probes.http_probe import VersionLabel
 from probes.http_status import is_missing_model, shown, status_fault
 from probes.json_path import BadJsonError, parse, values_at
 from probes.outcome import Layer, Outcome, Status
-from probes.settings import Resolve, Text, headers_of, number, text, tls_of
+from probes.settings import Resolve, Text, headers_of, json_bytes, number, text, tls_of
 from probes.target import Target
 
-__all__ = ["Answer", "CallError", "JsonCaller", "limited", "tokens_of"]
+__all__ = ["Answer", "CallError", "JsonCaller", "limited", "tokens_in", "tokens_of"]
+
+
+_BYTES = 4
+"""Bytes of a token, about: of English in the vocabularies of the day."""
 
 
 class CallError(Exception):
@@ -48,7 +52,7 @@ class JsonCaller:
         self.layer = layer
         self.url = text(settings, "url")
         self.connect_s = number(settings, "connect", 5.0) or 5.0
-        self.max_bytes = int(number(settings, "max_bytes", max_bytes) or max_bytes)
+        self.max_bytes = json_bytes(settings, max_bytes)
         self._resolve = resolve
         self._headers = headers_of(settings)
         self._api_key = None if key is None else Text(key)
@@ -114,6 +118,11 @@ async def limited(
         if fault is None:
             raise
         return outcome_of(fault, layer, clock)
+
+
+def tokens_in(text: bytes) -> int:
+    """How many tokens a text is thought to be, where nobody counts them."""
+    return -(-len(text) // _BYTES)
 
 
 def tokens_of(document: Any) -> int:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from probes.errors import SettingError
-from probes.settings import MODEL, pattern, substitute
+from probes.settings import JSON_LIMIT, MODEL, pattern, substitute
 from probes.target import Target
 
 __all__ = ["BadJsonError", "Condition", "conditions_of", "parse", "values_at"]
@@ -30,6 +30,7 @@ __all__ = ["BadJsonError", "Condition", "conditions_of", "parse", "values_at"]
 _SHOWN = 5
 _KEYS = {"path", "equals", "contains", "matches", "at_least", "each", "of", "slow", "says"}
 _FOUND_LIMIT = 10_000
+_NESTS_LIMIT = 100_000
 
 
 class BadJsonError(ValueError):
@@ -139,7 +140,13 @@ def conditions_of(value: Any) -> tuple[Condition, ...]:
 
 
 def parse(body: bytes) -> Any:
-    """The document in `body`. Raises `BadJsonError`, also for nesting too deep to read and bytes that are not UTF-8."""
+    """The document in `body`. Raises `BadJsonError`, also for nesting too deep to read, bytes that are not UTF-8, and what would
+    hold up the event loop and every other look with it: a mebibyte of lists takes most of a tenth of a second.
+    """
+    if len(body) > JSON_LIMIT:
+        raise BadJsonError(f"over {JSON_LIMIT} bytes")
+    if body.count(b"[") + body.count(b"{") > _NESTS_LIMIT:
+        raise BadJsonError(f"over {_NESTS_LIMIT} lists and objects")
     try:
         return json.loads(body)
     except RecursionError:

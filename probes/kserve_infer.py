@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from probes.addresses import AddressTurns
 from probes.clock import StageClock
 from probes.errors import MisconfiguredError, SettingError
 from probes.guard import result, scrubbed
@@ -30,6 +31,7 @@ class InferProbe:
 
     def __init__(self, layer: Layer, settings: Mapping[str, Any], resolve: Resolve) -> None:
         self.layer = layer
+        self._addresses = AddressTurns()
         self._caller = JsonCaller(layer, settings, resolve, max_bytes=1_048_576)
         self._path = text(settings, "path", "/v2/models/$model/infer") or ""
         self._model = text(settings, "model", MODEL) or MODEL
@@ -40,10 +42,17 @@ class InferProbe:
 
     async def look(self, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:  # noqa: ARG002 - always fresh
         """Infer once. See `probes.probe.Probe`."""
-        clock = StageClock()
-        hidden: list[str] = []
-        work = self._infer(target, clock, hidden)
-        return scrubbed(await limited(self.layer, deadline, self._caller.connect_s, clock, work), hidden)
+
+        async def ask() -> Outcome:
+            clock, hidden = StageClock(), list[str]()
+            work = self._infer(target, clock, hidden)
+            return scrubbed(await limited(self.layer, deadline, self._caller.connect_s, clock, work), hidden)
+
+        return await self._addresses.look(target, deadline, ask)
+
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        self._addresses.forget(target)
 
     async def close(self) -> None:
         """Close all connections; safe to call twice."""

@@ -6,17 +6,24 @@
     waiting >= `queue`, and the counters move                       ->  saturated
     readings too far apart                                          ->  begin anew: what lay between is not known
 
+Several engines behind one address (a load balancer) show their counters in turns: numbers fall and rise, and nothing happens. So
+counters that stand where they stood in one of the last readings are no step, and their fall is no restart.
+
 An engine with several parts (data parallel ranks, models) is judged part by part where the labels of its metrics agree: one rank
 that hangs behind others that move is a hung engine.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 __all__ = ["Judgement", "Movement", "Part", "Reading", "State", "moved"]
+
+_REMEMBERED = 8
+"""Different readings remembered: as many engines behind one address are told apart."""
 
 Part = tuple[tuple[str, str], ...]
 """Labels that tell one part of an engine from another; () where there is one."""
@@ -70,6 +77,7 @@ class Movement:
     gap_s: float
     queue: float | None = None
     last: Reading | None = None
+    _recent: deque[Mapping[Part, Mapping[str, float]]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     _still_since: dict[Part, float] = field(default_factory=dict)
 
     def take(self, reading: Reading) -> Judgement:
@@ -80,25 +88,31 @@ class Movement:
         self.last = reading
         if last is None or reading.at - last.at > self.gap_s:
             self._still_since = {}
-            self._mark(reading, None)
+            self._recent.clear()
+            self._mark(reading)
             return self._judge(reading, State.FIRST)
-        restarted = _fell(last, reading)
+        restarted = _fell(last, reading) and not self.saw(reading)
         if restarted:
             self._still_since = {}
-        self._mark(reading, None if restarted else last)
+        self._mark(reading)
         return self._judge(reading, State.RESTARTED if restarted else State.MOVING)
 
-    def _mark(self, reading: Reading, last: Reading | None) -> None:
+    def saw(self, reading: Reading) -> bool:
+        """True where all counters stand where they stood in one of the last readings."""
+        return any(reading.steps == known for known in self._recent)
+
+    def _mark(self, reading: Reading) -> None:
         """Since when each part has had work and stood still. A part counts from the first reading that saw it so."""
         still: dict[Part, float] = {}
         for part, work in reading.work.items():
             steps = reading.steps.get(part, {})
             if work <= 0 or not steps:
                 continue
-            before = last.steps.get(part, {}) if last is not None else {}
-            stands = all(before.get(name) == value for name, value in steps.items())
+            stands = any(known.get(part) == steps for known in self._recent)
             still[part] = self._still_since.get(part, reading.at) if stands else reading.at
         self._still_since = still
+        if not self.saw(reading):
+            self._recent.append(reading.steps)
 
     def _judge(self, reading: Reading, otherwise: State) -> Judgement:
         part, since = min(self._still_since.items(), key=lambda item: item[1], default=((), reading.at))

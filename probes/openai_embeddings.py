@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from probes.addresses import AddressTurns
 from probes.clock import StageClock
 from probes.guard import result, scrubbed
-from probes.json_call import Answer, JsonCaller, limited
+from probes.json_call import Answer, JsonCaller, limited, tokens_in
 from probes.json_path import values_at
 from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, number, substitute, text
@@ -29,6 +31,7 @@ class EmbeddingsProbe:
 
     def __init__(self, layer: Layer, settings: Mapping[str, Any], resolve: Resolve) -> None:
         self.layer = layer
+        self._addresses = AddressTurns()
         self._caller = JsonCaller(layer, settings, resolve, max_bytes=1_048_576)
         self._path = text(settings, "path", "/v1/embeddings") or ""
         self._model = text(settings, "model", "$model") or "$model"
@@ -39,10 +42,22 @@ class EmbeddingsProbe:
 
     async def look(self, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:  # noqa: ARG002 - always fresh
         """Embed two texts. See `probes.probe.Probe`."""
-        clock = StageClock()
-        hidden: list[str] = []
-        work = self._embed(target, clock, hidden)
-        return scrubbed(await limited(self.layer, deadline, self._caller.connect_s, clock, work), hidden)
+
+        async def ask() -> Outcome:
+            clock, hidden = StageClock(), list[str]()
+            work = self._embed(target, clock, hidden)
+            outcome = await limited(self.layer, deadline, self._caller.connect_s, clock, work)
+            if clock.asked and not outcome.tokens and outcome.status is not Status.ERROR:
+                outcome = replace(
+                    outcome, tokens=2 * tokens_in(self._input.encode())
+                )  # it does not count, or never got to it
+            return scrubbed(outcome, hidden)
+
+        return await self._addresses.look(target, deadline, ask)
+
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        self._addresses.forget(target)
 
     async def close(self) -> None:
         """Close all connections; safe to call twice."""

@@ -25,7 +25,11 @@ LAG_S = 0.1
 
 @runtime_checkable
 class Probe(Protocol):
-    """Looks at any number of targets, one after the other or at once. Made by `probes.registry.make`."""
+    """Looks at any number of targets, one after the other or at once. Made by `probes.registry.make`.
+
+    One that remembers its targets has a method `forget(target: str)` besides, by the target's name, for one that is gone: a probe
+    lives as long as its check, and targets come and go.
+    """
 
     @property
     def layer(self) -> Layer:

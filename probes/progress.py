@@ -2,26 +2,30 @@
 
 Unknown is not idle: a scrape that fails, is stale or lacks the metrics is ERROR, which says nothing of the target.
 
-Readings: `running`, `waiting` (requests), `kv_cache` (0..1), and since the look before: `served`, `failed` (requests that ended
-well, or by the engine's fault), `engine_ttft_s`, `engine_inter_token_s` (means over real traffic).
+Readings: `running`, `waiting` (requests), `kv_cache`, `gpu_utilization` (0..1), and since the look before: `served`, `failed`
+(requests that ended well, or by the engine's fault), `engine_ttft_s`, `engine_inter_token_s` (means over real traffic). Of a name
+with several addresses, each with counters of its own: sums of requests, the worst of the others.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
 
+from probes.address import host_of
+from probes.addresses import at_each
 from probes.busy import GAP_S
 from probes.clock import StageClock
 from probes.engine_metrics import EngineMetrics, Scrape, scrape_of
 from probes.guard import guarded, result, scrubbed
 from probes.headers import request_headers
+from probes.host_clock import HOST_CLOCK
 from probes.http_client import HttpClient, Request, join
+from probes.metrics_text import PIECE
 from probes.movement import Judgement, Movement, State, moved
 from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, Text, headers_of, number, text, tls_of
@@ -29,7 +33,7 @@ from probes.target import Target
 
 __all__ = ["ProgressProbe", "build"]
 
-_PIECE = 65536
+_SUMS = frozenset({"running", "waiting", "served", "failed"})
 _ACCEPT = "text/plain;version=0.0.4"
 
 
@@ -39,10 +43,17 @@ class _UnreadableError(Exception):
 
 @dataclass(slots=True)
 class _Seen:
-    """What is remembered of one target."""
+    """What is remembered of one address of a target."""
 
     movement: Movement
     totals: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of one target, by address (None: its URL's host is one)."""
+
+    seen: dict[str | None, _Seen] = field(default_factory=dict)
     moving: asyncio.Future[bool | None] | None = None
 
 
@@ -66,52 +77,94 @@ class ProgressProbe:
         self._headers = headers_of(settings)
         self._api_key = None if key is None else Text(key)
         self._client = HttpClient(tls_of(settings))
-        self._seen: dict[str, _Seen] = {}
+        self._known: dict[str, _Known] = {}
 
     async def look(self, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:  # noqa: ARG002 - always fresh
-        """Scrape once and compare with the looks before. See `probes.probe.Probe`."""
+        """Scrape every address once and compare with the looks before. See `probes.probe.Probe`."""
+        found: dict[str | None, Outcome] = {}
+
+        async def ask(address: str | None) -> Outcome:
+            found[address] = outcome = await self._look(target, address, deadline)
+            return outcome
+
+        folded = await at_each(self.layer, self._name_of(target), deadline, ask)
+        if len(found) < 2:
+            return folded
+        seen = self._of(target).seen
+        for gone in seen.keys() - found.keys():
+            del seen[gone]
+        return replace(folded, readings=_together([one.readings for one in found.values()]))
+
+    async def _look(self, target: Target, address: str | None, deadline: float) -> Outcome:
         clock = StageClock()
         hidden: list[str] = []
         scraped: list[Scrape] = []
-        outcome = await guarded(self.layer, deadline, clock, self._read(target, clock, hidden, scraped))
-        outcome = self._judge(target, clock, scraped[0]) if scraped else _unknown(outcome)
+        at = target if address is None else replace(target, address=address)
+        outcome = await guarded(self.layer, deadline, clock, self._read(at, clock, hidden, scraped))
+        outcome = self._judge(target, address, clock, scraped[0]) if scraped else _unknown(outcome)
         return scrubbed(outcome, hidden)
 
     async def moves(self, target: Target, deadline: float, *, gap_s: float = GAP_S) -> bool | None:
-        """Whether any counter moves between two scrapes `gap_s` apart; None when that cannot be told.
+        """Whether any counter moves between two scrapes `gap_s` apart, at any address; None when that cannot be told.
 
         Looks that ask about one target at the same time share one answer: a storm of timeouts must not become one of scrapes.
         """
-        seen = self._of(target)
-        if seen.moving is None or seen.moving.done():
-            seen.moving = asyncio.ensure_future(self._moves(target, deadline, gap_s))
-        return await asyncio.shield(seen.moving)
+        known = self._of(target)
+        if known.moving is None or known.moving.done():
+            known.moving = asyncio.ensure_future(self._moves(target, deadline, gap_s))
+        return await asyncio.shield(known.moving)
+
+    def forget(self, target: str) -> None:
+        """The target is gone: nothing is remembered of it."""
+        known = self._known.pop(target, None)
+        if known is not None and known.moving is not None:
+            known.moving.cancel()
 
     async def close(self) -> None:
         """Close all connections; safe to call twice."""
-        for seen in self._seen.values():
-            if seen.moving is not None and not seen.moving.done():
-                seen.moving.cancel()
-                await asyncio.wait((seen.moving,), timeout=1.0)
+        for known in self._known.values():
+            if known.moving is not None and not known.moving.done():
+                known.moving.cancel()
+                await asyncio.wait((known.moving,), timeout=1.0)
         await self._client.close()
 
+    def _name_of(self, target: Target) -> str:
+        return host_of(self._url or target.url) if target.address is None else ""
+
     async def _moves(self, target: Target, deadline: float, gap_s: float) -> bool | None:
+        said: list[bool | None] = []
+
+        async def ask(address: str | None) -> Outcome:
+            said.append(await self._moves_at(target, address, deadline, gap_s))
+            return Outcome(Status.PASS, self.layer)
+
+        await at_each(self.layer, self._name_of(target), deadline, ask)
+        return True if True in said else False if False in said else None
+
+    async def _moves_at(self, target: Target, address: str | None, deadline: float, gap_s: float) -> bool | None:
+        at = target if address is None else replace(target, address=address)
         try:
             async with asyncio.timeout_at(deadline):
-                first = await self._scrape(target, StageClock(), [])
+                first = await self._scrape(at, StageClock(), [])
                 await asyncio.sleep(gap_s)
-                second = await self._scrape(target, StageClock(), [])
+                second = await self._scrape(at, StageClock(), [])
         except (TimeoutError, OSError, aiohttp.ClientError, _UnreadableError):
             return None
         if first.problem is not None or second.problem is not None or not second.reading.steps:
             return None
+        known = self._of(target).seen.get(address)
+        if known is not None and known.movement.saw(second.reading):
+            return False  # of two engines behind one address: the other one, no further than it was
         return moved(first.reading.steps, second.reading.steps)
 
-    def _of(self, target: Target) -> _Seen:
-        seen = self._seen.get(target.name)
-        if seen is None:
-            seen = self._seen[target.name] = _Seen(Movement(self._stall_s, self._gap_s, self._queue))
-        return seen
+    def _of(self, target: Target) -> _Known:
+        return self._known.setdefault(target.name, _Known())
+
+    def _seen_at(self, target: Target, address: str | None) -> _Seen:
+        known = self._of(target).seen
+        if address not in known:
+            known[address] = _Seen(Movement(self._stall_s, self._gap_s, self._queue))
+        return known[address]
 
     async def _read(self, target: Target, clock: StageClock, hidden: list[str], scraped: list[Scrape]) -> Outcome:
         """Scrape; what it says goes to `scraped`, the outcome only counts when nothing does."""
@@ -121,12 +174,12 @@ class ProgressProbe:
             return self._error(clock, str(error))
         return result(Status.PASS, self.layer, clock)
 
-    def _judge(self, target: Target, clock: StageClock, scrape: Scrape) -> Outcome:
+    def _judge(self, target: Target, address: str | None, clock: StageClock, scrape: Scrape) -> Outcome:
         if scrape.problem is not None:
             return self._error(clock, scrape.problem, version=scrape.version)
         if scrape.stale_s > self._stale_s:
             return self._error(clock, f"the metrics are stale: {scrape.stale_s:.0f} s old", version=scrape.version)
-        seen = self._of(target)
+        seen = self._seen_at(target, address)
         judged = seen.movement.take(scrape.reading)
         readings = _readings(scrape, seen.totals if judged.state is not State.RESTARTED else {})
         seen.totals = scrape.totals or {}
@@ -166,17 +219,18 @@ class ProgressProbe:
             if coding != "identity":
                 raise _UnreadableError(f"the metrics are compressed although they must not be: {coding}")
             size = 0
-            async for piece in response.content.iter_chunked(_PIECE):
+            async for piece in response.content.iter_chunked(PIECE):
                 size += len(piece)
                 if size > self._max_bytes:
                     response.close()
                     raise _UnreadableError(f"the metrics are over {self._max_bytes} bytes: raise `max_bytes`")
                 found.feed(piece)
+                await asyncio.sleep(0)  # what is here already would be read in one go, and megabytes of it take long
         found.end()
         if found.broken is not None and not found.lines:
             raise _UnreadableError(f"the metrics are no metrics text: {found.broken}")
         now = asyncio.get_running_loop().time()
-        return scrape_of(self._metrics, found, at=now, wall=time.time(), model=target.model)
+        return scrape_of(self._metrics, found, at=now, wall=HOST_CLOCK.now(), model=target.model)
 
 
 def _unknown(outcome: Outcome) -> Outcome:
@@ -191,7 +245,12 @@ def _unknown(outcome: Outcome) -> Outcome:
 
 def _readings(scrape: Scrape, before: Mapping[str, float]) -> dict[str, float]:
     reading, totals = scrape.reading, scrape.totals or {}
-    now = {"running": reading.running, "waiting": reading.waiting, "kv_cache": scrape.cache}
+    now = {
+        "running": reading.running,
+        "waiting": reading.waiting,
+        "kv_cache": scrape.cache,
+        "gpu_utilization": scrape.utilization,
+    }
     found = {name: value for name, value in now.items() if value is not None}
     if not before:
         return found
@@ -202,6 +261,16 @@ def _readings(scrape: Scrape, before: Mapping[str, float]) -> dict[str, float]:
     for key in ("ttft", "inter_token"):
         if grown.get(f"{key}_count", 0.0) > 0:
             found[f"engine_{key}_s"] = grown.get(f"{key}_sum", 0.0) / grown[f"{key}_count"]
+    return found
+
+
+def _together(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The readings of a name from those of its addresses."""
+    found: dict[str, float] = {}
+    for part in parts:
+        for name, value in part.items():
+            old = found.get(name)
+            found[name] = value if old is None else old + value if name in _SUMS else max(old, value)
     return found
 
 

@@ -47,6 +47,8 @@ class Question:
 class _Turn:
     looks: int = 0
     again: Question | None = None
+    long_well: bool = False
+    too_long: bool = False
 
 
 class Rota:
@@ -76,7 +78,7 @@ class Rota:
         prompt = self._prompts[number % len(self._prompts)]
         lapped = (number // len(self._prompts)) % 2 == 1
         fresh = self._prefix == "nonce" or (self._prefix == "both" and lapped)
-        every = self._long_every
+        every = None if turn.too_long else self._long_every
         if turn.again is not None:
             again = turn.again
             first = replace(again, nonce=_nonce()) if again.nonce else again
@@ -97,10 +99,23 @@ class Rota:
     def ended(self, target: str, question: Question, *, well: bool) -> None:
         """Tell how a question went."""
         turn = self._turns.setdefault(target, _Turn())
+        turn.long_well = turn.long_well or (well and question.long)
         if not well:
             turn.again = question
         elif turn.again is not None and turn.again.prompt == question.prompt and turn.again.words == question.words:
             turn.again = None
+
+    def give_up_long(self, target: str) -> bool:
+        """The target refused a long question. True where none was ever answered there: its context is too small, and it is asked no
+        more of them.
+        """
+        turn = self._turns.setdefault(target, _Turn())
+        turn.too_long = turn.too_long or not turn.long_well
+        return turn.too_long
+
+    def forget(self, target: str) -> None:
+        """The target is gone."""
+        self._turns.pop(target, None)
 
     def _long(self, prompt: Prompt) -> Question:
         return Question(prompt, _nonce(), self._long_words)

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from probes.addresses import AddressTurns
 from probes.clock import StageClock
 from probes.errors import MisconfiguredError
 from probes.faults import Fault
@@ -22,11 +23,11 @@ from probes.headers import request_headers
 from probes.http_client import HttpClient, Request, join, read_bounded
 from probes.http_probe import VersionLabel
 from probes.http_status import shown, status_fault
-from probes.json_call import CallError, limited, tokens_of
+from probes.json_call import CallError, limited, tokens_in, tokens_of
 from probes.json_path import BadJsonError, parse, values_at
 from probes.outcome import Layer, Outcome, Status
 from probes.script_steps import Capture, Step, filled, steps_of
-from probes.settings import Resolve, Text, headers_of, number, text, tls_of
+from probes.settings import Resolve, Text, headers_of, json_bytes, number, text, tls_of
 from probes.target import Target
 
 __all__ = ["ScriptProbe", "build"]
@@ -40,6 +41,8 @@ class _Run:
         self.readings: dict[str, float] = {}
         self.slow: str | None = None
         self.tokens = 0
+        self.asked = 0
+        """Tokens that the request under way may have cost by now."""
         self.version: str | None = None
         self.hidden: list[str] = []
 
@@ -54,19 +57,29 @@ class ScriptProbe:
         self._steps = steps_of(settings.get("steps"))
         self._url = text(settings, "url")
         self._connect_s = number(settings, "connect", 5.0) or 5.0
-        self._max_bytes = int(number(settings, "max_bytes", 262144) or 262144)
+        self._max_bytes = json_bytes(settings, 262144)
         self._headers = headers_of(settings)
         self._api_key = None if key is None else Text(key)
         self._version = VersionLabel.of(settings)
         self._client = HttpClient(tls_of(settings))
+        self._addresses = AddressTurns()
+        self._budgeted = settings.get("budget") is not None
 
     async def look(self, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:  # noqa: ARG002 - always fresh
-        """Go through the steps. See `probes.probe.Probe`."""
+        """Go through the steps, all at one address. See `probes.probe.Probe`."""
+        return await self._addresses.look(target, deadline, lambda: self._look(target, deadline))
+
+    async def _look(self, target: Target, deadline: float) -> Outcome:
         clock = StageClock()
         run = _Run()
         outcome = await limited(self.layer, deadline, self._connect_s, clock, self._go(target, deadline, clock, run))
-        outcome = replace(outcome, readings=run.readings, tokens=run.tokens, version=run.version or outcome.version)
+        spent = run.tokens + run.asked
+        outcome = replace(outcome, readings=run.readings, tokens=spent, version=run.version or outcome.version)
         return scrubbed(outcome, run.hidden)
+
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        self._addresses.forget(target)
 
     async def close(self) -> None:
         """Close all connections; safe to call twice."""
@@ -93,14 +106,20 @@ class ScriptProbe:
 
     async def _take(self, step: Step, target: Target, clock: StageClock, run: _Run) -> None:
         request = self._request(step, target, run)
+        if self._budgeted:
+            run.asked = _tokens_at_most(step, request)
         async with self._client.send(request, target, clock, fresh=True) as response:
             body, whole = await read_bounded(response, self._max_bytes)
             run.version = self._version.read(response, body) or run.version
+            run.asked = 0 if response.status >= 400 else run.asked
             if response.status not in step.expect.status:
                 fault = status_fault(response.status, body, reads_queue=True)
                 raise CallError(outcome_of(_named(step, fault), self.layer, clock))
             document = _document(body) if whole else None
-            run.tokens += tokens_of(document)
+            counted, run.asked = tokens_of(document), 0
+            if self._budgeted and not counted and request.body is not None:
+                counted = tokens_in(request.body) + tokens_in(body)
+            run.tokens += counted
             unmet = _unmet(step, target, body, document)
             if unmet is not None:
                 raise self._failed(clock, step, *unmet)
@@ -131,6 +150,15 @@ class ScriptProbe:
 
     def _failed(self, clock: StageClock, step: Step, reason: str, detail: str | None) -> CallError:
         return CallError(result(Status.FAIL, self.layer, clock, f"{step.name}: {reason}", detail=detail))
+
+
+def _tokens_at_most(step: Step, request: Request) -> int:
+    """What a request that sends something may cost: its own length, and what it asks for."""
+    if request.body is None:
+        return 0
+    sent = step.send if isinstance(step.send, Mapping) else {}
+    asked = sent.get("max_tokens", sent.get("max_completion_tokens"))
+    return tokens_in(request.body) + (asked if isinstance(asked, int) else 0)
 
 
 def _named(step: Step, fault: Fault) -> Fault:

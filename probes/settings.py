@@ -14,10 +14,26 @@ from probes.errors import MisconfiguredError, SettingError
 from probes.target import Target
 from probes.tls_context import TlsSettings
 
-__all__ = ["Resolve", "StatusSet", "Text", "headers_of", "number", "pattern", "strings", "substitute", "text", "tls_of"]
+__all__ = [
+    "JSON_LIMIT",
+    "Resolve",
+    "StatusSet",
+    "Text",
+    "headers_of",
+    "json_bytes",
+    "number",
+    "pattern",
+    "strings",
+    "substitute",
+    "text",
+    "tls_of",
+]
 
 Resolve = Callable[[Any], str]
 """Turns a secret reference of the config into its value. Called for every look, so that a changed secret is seen."""
+
+JSON_LIMIT = 1_048_576
+"""Bytes that are read as JSON at most: some tens of milliseconds, in which the event loop does nothing else."""
 
 MODEL = "$model"
 """Stands for the target's model id in any text setting."""
@@ -98,6 +114,16 @@ def number(settings: Mapping[str, Any], name: str, default: float | None = None)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
         raise SettingError(f"{name}: {value!r} is not a number above 0")
     return float(value)
+
+
+def json_bytes(settings: Mapping[str, Any], default: int) -> int:
+    """`max_bytes` of a check that reads JSON."""
+    found = int(number(settings, "max_bytes", default) or default)
+    if found > JSON_LIMIT:
+        raise SettingError(
+            f"max_bytes: {found} is too much to read as JSON between other looks: write {JSON_LIMIT} at most"
+        )
+    return found
 
 
 def strings(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -3,6 +3,10 @@
 Reading a system's authorities takes tens of milliseconds and the better part of a megabyte, so looks share their contexts, and a
 context is made anew once one of its files has changed: certificates are rotated under a running agent. TLS sessions are no part
 of this: they are the connections' own.
+
+Whose fault a certificate of an unknown issuer is shows in what was before. A context remembers the names whose certificates it has
+verified: one among them has changed its certificate, which is the target's doing. Of a name that was never verified with these
+files nothing is known but that the check's config and the server do not fit (`unproven`).
 """
 
 from __future__ import annotations
@@ -13,25 +17,89 @@ import ssl
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from probes.clock import StageClock
 from probes.errors import MisconfiguredError
+from probes.host_clock import HOST_CLOCK
 
-__all__ = ["CURRENT_CLOCK", "RECHECK_S", "TlsSettings", "tls_context"]
+__all__ = ["CURRENT_CLOCK", "RECHECK_S", "TlsSettings", "stale_trust", "tls_context", "unproven"]
 
 CURRENT_CLOCK: contextvars.ContextVar[StageClock | None] = contextvars.ContextVar("probes_stage_clock", default=None)
 """The clock of the look that runs in this task, so that the context below can tell it when TLS begins."""
 
 
+_NAMES = 4096
+"""Names remembered by a context."""
+
+
+class _ProvingObject(ssl.SSLObject):
+    """Tells its context of certificates that it verified, and leaves what the context knows with the error of another."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            cast("_TimedContext", self.context).marks(error, self.server_hostname)
+            raise
+        cast("_TimedContext", self.context).proves(self.server_hostname)
+
+
+class _ProvingSocket(ssl.SSLSocket):
+    """The same for the wire engine's sockets."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as its parent has it
+        try:
+            super().do_handshake(block)
+        except ssl.SSLCertVerificationError as error:
+            cast("_TimedContext", self.context).marks(error, self.server_hostname)
+            raise
+        cast("_TimedContext", self.context).proves(self.server_hostname)
+
+
 class _TimedContext(ssl.SSLContext):
     """Marks the start of the handshake. asyncio and uvloop both call `wrap_bio` when the TCP connection stands."""
+
+    sslobject_class = _ProvingObject
+    sslsocket_class = _ProvingSocket
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+        self._proven: dict[str | None, None] = {}
+
+    def proves(self, name: str | None) -> None:
+        """A certificate for `name` was verified."""
+        if name not in self._proven:
+            while len(self._proven) >= _NAMES:
+                del self._proven[next(iter(self._proven))]
+            self._proven[name] = None
+
+    def marks(self, error: ssl.SSLCertVerificationError, name: str | None) -> None:
+        """Leaves with `error` what `unproven` and `stale_trust` say of it."""
+        error.__dict__[_UNPROVEN] = name not in self._proven
+        error.__dict__[_CONTEXT] = self
 
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
         clock = CURRENT_CLOCK.get()
         if clock is not None:
             clock.handshaking()
         return super().wrap_bio(*args, **kwargs)
+
+
+_UNPROVEN, _CONTEXT = "probes_unproven", "probes_context"
+
+
+def unproven(error: ssl.SSLCertVerificationError) -> bool:
+    """True where no certificate of that name was ever verified with the check's files as they are now."""
+    return bool(error.__dict__.get(_UNPROVEN, False))
+
+
+def stale_trust(error: ssl.SSLCertVerificationError) -> bool:
+    """True where every authority that the check trusts has expired itself: no certificate can be verified by them."""
+    context = error.__dict__.get(_CONTEXT)
+    authorities = context.get_ca_certs() if isinstance(context, ssl.SSLContext) else []
+    ends = [ssl.cert_time_to_seconds(str(one["notAfter"])) for one in authorities if "notAfter" in one]
+    return bool(ends) and max(ends) < HOST_CLOCK.now()
 
 
 @dataclass(frozen=True, slots=True)

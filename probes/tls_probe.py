@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from probes.address import AddressSettings
+from probes.addresses import at_each
 from probes.clock import StageClock
 from probes.dial import connected
 from probes.guard import guarded, result
+from probes.host_clock import HOST_CLOCK
 from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, number, tls_of
 from probes.target import Target
@@ -33,14 +34,18 @@ class TlsProbe:
 
     async def look(self, target: Target, deadline: float, *, fresh: bool = False) -> Outcome:  # noqa: ARG002 - always fresh
         """Shake hands once. See `probes.probe.Probe`."""
-        clock = StageClock()
-        return await guarded(self.layer, deadline, clock, self._handshake(target, clock))
+
+        async def ask(at: str | None) -> Outcome:
+            clock = StageClock()
+            return await guarded(self.layer, deadline, clock, self._handshake(target, at, clock))
+
+        return await at_each(self.layer, self._address.name_of(target), deadline, ask)
 
     async def close(self) -> None:
         """Nothing is kept."""
 
-    async def _handshake(self, target: Target, clock: StageClock) -> Outcome:
-        address = self._address.of_target(target, default_port=443)
+    async def _handshake(self, target: Target, at: str | None, clock: StageClock) -> Outcome:
+        address = self._address.of_target(target, default_port=443, at=at)
         name = self._tls.server_name or address.name
         async with connected(address, clock, tls_context(self._tls), name) as writer:
             days = _days_left(writer.get_extra_info("ssl_object"))
@@ -57,7 +62,7 @@ def _days_left(connection: ssl.SSLObject | None) -> float | None:
     certificate = connection.getpeercert() if connection is not None else None
     if not certificate or "notAfter" not in certificate:
         return None
-    return (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()) / _DAY_S
+    return (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - HOST_CLOCK.now()) / _DAY_S
 
 
 def build(layer: Layer, settings: Mapping[str, Any], resolve: Resolve) -> TlsProbe:  # noqa: ARG001 - has no secrets

@@ -43,6 +43,10 @@ class Turns:
         turn.looks += 1
         return number, turn.renew or turn.looks % self._fresh_every == 0
 
+    def forget(self, target: str) -> None:
+        """The target is gone."""
+        self._turns.pop(target, None)
+
     def ended(self, target: str, *, well: bool) -> None:
         """Tell how the look went."""
         self.of(target).renew = not well

@@ -15,7 +15,7 @@ from probes.guard import guarded, result, scrubbed
 from probes.headers import request_headers
 from probes.http_client import HttpClient, Request, join, read_bounded
 from probes.json_path import BadJsonError, parse, values_at
-from probes.metrics_text import MetricsReader
+from probes.metrics_text import MetricsReader, read_text
 from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, Text, headers_of, number, text, tls_of
 from probes.target import Target
@@ -64,7 +64,7 @@ class VersionProbe:
             body, _ = await read_bounded(response, self._max_bytes)
             if response.status != 200:
                 return result(Status.FAIL, self.layer, clock, f"HTTP {response.status}")
-        label = self._in_metrics(body) if self._metric is not None else self._in_json(body)
+        label = await self._in_metrics(body) if self._metric is not None else self._in_json(body)
         if label is None:
             return result(Status.FAIL, self.layer, clock, "the answer has no such label")
         return result(Status.PASS, self.layer, clock, version=label)
@@ -76,11 +76,10 @@ class VersionProbe:
             return None
         return None if found is None or isinstance(found, (dict, list)) else str(found)
 
-    def _in_metrics(self, body: bytes) -> str | None:
+    async def _in_metrics(self, body: bytes) -> str | None:
         assert self._metric is not None
         reader = MetricsReader.of([self._metric])
-        reader.feed(body)
-        reader.end()
+        await read_text(reader, body)
         return next((value for one in reader.get([self._metric]) if (value := one.label(self._label))), None)
 
 

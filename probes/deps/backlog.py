@@ -75,6 +75,10 @@ class DeadLetters:
         self._window_s = window_s
         self._counts: dict[str, deque[tuple[float, int]]] = {}
 
+    def forget(self, target: str) -> None:
+        """The target is gone."""
+        self._counts.pop(target, None)
+
     def grown(self, target: str, count: int | None, now: float) -> int:
         """How many came within the window; `now` in seconds of a steady clock. 0 when the queue was emptied since."""
         if count is None:

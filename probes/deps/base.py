@@ -69,6 +69,10 @@ class DependencyProbe(ABC):
             outcome = replace(outcome, status=Status.ERROR, transport=False, reason=reason)
         return scrubbed(outcome, hidden)
 
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        self._seen = {(name, thing) for name, thing in self._seen if name != target}
+
     async def close(self) -> None:  # noqa: B027 - most kinds keep nothing
         """Release what is kept between looks; safe to call twice."""
 

@@ -19,7 +19,7 @@ from probes.guard import outcome_of
 from probes.headers import request_headers
 from probes.http_client import Request, join
 from probes.http_status import status_fault
-from probes.metrics_text import MetricsReader, Series
+from probes.metrics_text import MetricsReader, Series, read_text
 from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, Text, headers_of, number, strings, text, tls_of
 from probes.target import Target
@@ -75,6 +75,11 @@ class DcgmProbe(DependencyProbe):
         """Safe to call twice."""
         await self._web.close()
 
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        super().forget(target)
+        self._gpus = {key: gpu for key, gpu in self._gpus.items() if key[0] != target}
+
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:
         headers = request_headers(self.layer, self._headers, self._key, self._resolve, hidden)
         request = Request("GET", join(self._url or target.url, self._path), headers)
@@ -87,8 +92,7 @@ class DcgmProbe(DependencyProbe):
         if not answer.whole:
             return self._misconfigured(clock, "the exporter's page is too long", f"over {len(answer.body)} bytes")
         page = MetricsReader.of(_NAMES)
-        page.feed(answer.body)
-        page.end()
+        await read_text(page, answer.body)
         if page.broken is not None:
             return self._misconfigured(clock, "the exporter's page cannot be read", page.broken)
         series = page.all(_NAMES)

@@ -27,6 +27,7 @@ from probes.clock import StageClock
 from probes.deps.backlog import Backlog, BacklogLimits, DeadLetters
 from probes.deps.base import DependencyProbe, ended, reach
 from probes.errors import MisconfiguredError, SettingError
+from probes.host_clock import HOST_CLOCK
 from probes.outcome import Layer, Outcome
 from probes.settings import Resolve, Text, number, strings, text, tls_of
 from probes.target import Target
@@ -58,6 +59,11 @@ class KafkaProbe(DependencyProbe):
         self._dead = text(settings, "dead_letters")
         self._limits = BacklogLimits.of(settings)
         self._letters = DeadLetters(number(settings, "dead_letters_for", 600.0) or 600.0)
+
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        super().forget(target)
+        self._letters.forget(target)
 
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:
         password = None
@@ -213,7 +219,7 @@ async def _oldest_s(consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition,
         for partition, records in (await consumer.getmany(timeout_ms=200, max_records=_MAX_PARTITIONS)).items():
             stamps.setdefault(partition, records[0].timestamp)
             consumer.pause(partition)
-    return max(0.0, time.time() - min(stamps.values()) / 1000)
+    return max(0.0, HOST_CLOCK.now() - min(stamps.values()) / 1000)
 
 
 def _broker(text: str) -> Address:

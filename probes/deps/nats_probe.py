@@ -24,6 +24,7 @@ from probes.deps.backlog import Backlog, BacklogLimits, DeadLetters
 from probes.deps.base import DependencyProbe, ended, reach
 from probes.deps.login import Login, LoginSettings
 from probes.dial import opened
+from probes.host_clock import HOST_CLOCK
 from probes.json_path import BadJsonError, parse
 from probes.outcome import Layer, Outcome
 from probes.settings import Resolve, Text, number, text, tls_of
@@ -59,6 +60,11 @@ class NatsProbe(DependencyProbe):
         self._dead = text(settings, "dead_letters")
         self._limits = BacklogLimits.of(settings)
         self._letters = DeadLetters(number(settings, "dead_letters_for", 600.0) or 600.0)
+
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        super().forget(target)
+        self._letters.forget(target)
 
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:
         login = self._login.read(target, self._resolve, hidden)
@@ -268,7 +274,7 @@ def _age_s(stamp: Any, now: Any) -> float | None:
     begin = _seconds(stamp)
     if begin is None or begin <= 0:
         return None
-    return max(0.0, (_seconds(now) or time.time()) - begin)
+    return max(0.0, (_seconds(now) or HOST_CLOCK.now()) - begin)
 
 
 def _seconds(stamp: Any) -> float | None:

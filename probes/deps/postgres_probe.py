@@ -66,6 +66,11 @@ class PostgresProbe(DependencyProbe):
         self._tls = tls_of(settings)
         self._replicas = Replicas()
 
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        super().forget(target)
+        self._replicas.forget(target)
+
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:
         options, host = self._options(target, hidden)
         if not host.startswith("/"):

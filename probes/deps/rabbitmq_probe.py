@@ -22,6 +22,7 @@ from probes.deps.base import DependencyProbe
 from probes.deps.login import Login, LoginSettings
 from probes.deps.web import Answer, Web, origin
 from probes.guard import outcome_of
+from probes.host_clock import HOST_CLOCK
 from probes.http_client import Request
 from probes.http_status import shown, status_fault
 from probes.json_path import BadJsonError
@@ -59,6 +60,12 @@ class RabbitProbe(DependencyProbe):
     async def close(self) -> None:
         """Safe to call twice."""
         await self._web.close()
+
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        super().forget(target)
+        self._letters.forget(target)
+        self._still.pop(target, None)
 
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:
         login = self._login.read(target, self._resolve, hidden)
@@ -133,7 +140,7 @@ class RabbitProbe(DependencyProbe):
         stamp = document.get("head_message_timestamp")
         if isinstance(stamp, (int, float)) and stamp > 0:
             # Only of classic queues, and only when publishers set the property.
-            return max(0.0, time.time() - stamp), False
+            return max(0.0, HOST_CLOCK.now() - stamp), False
         stats = document.get("message_stats")
         stats = stats if isinstance(stats, Mapping) else {}
         taken, now = int(stats.get("deliver_get", 0)) + int(stats.get("ack", 0)), time.monotonic()

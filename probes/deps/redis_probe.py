@@ -59,6 +59,11 @@ class RedisProbe(DependencyProbe):
         self._tls = tls_of(settings)
         self._replicas = Replicas()
 
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        super().forget(target)
+        self._replicas.forget(target)
+
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:
         login = self._login.read(target, self._resolve, hidden)
         context = tls_context(self._tls) if login.secure else None

@@ -6,7 +6,6 @@ import datetime as dt
 import email.utils
 import html
 import re
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
@@ -19,6 +18,7 @@ from probes.deps.base import DependencyProbe
 from probes.deps.web import Answer
 from probes.errors import SettingError
 from probes.guard import outcome_of
+from probes.host_clock import HOST_CLOCK
 from probes.http_client import Request
 from probes.http_status import status_fault
 from probes.outcome import Layer, Outcome, Status
@@ -64,7 +64,7 @@ class S3Probe(DependencyProbe):
 
     async def _newest(self, target: Target, clock: StageClock, hidden: list[str], prefix: str) -> Outcome:
         newest: float | None = None
-        count, token, now = 0, "", time.time()
+        count, token, now = 0, "", HOST_CLOCK.now()
         for _ in range(_MAX_PAGES):
             query = f"?{token}list-type=2&prefix={quote(prefix, safe='~-._')}"
             answer = await self._aws.send("s3", Request("GET", self._url("", query)), target, clock, hidden)

@@ -21,6 +21,7 @@ from probes.deps.base import DependencyProbe
 from probes.deps.web import Answer
 from probes.errors import SettingError
 from probes.guard import outcome_of
+from probes.host_clock import HOST_CLOCK
 from probes.http_status import status_fault
 from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, number, text
@@ -52,6 +53,11 @@ class SqsProbe(DependencyProbe):
     async def close(self) -> None:
         """Safe to call twice."""
         await self._aws.close()
+
+    def forget(self, target: str) -> None:
+        """See `probes.probe.Probe`."""
+        super().forget(target)
+        self._letters.forget(target)
 
     async def _ask(self, target: Target, clock: StageClock, hidden: list[str]) -> Outcome:
         assert self._queue is not None
@@ -104,7 +110,7 @@ class SqsProbe(DependencyProbe):
     ) -> float | Outcome | None:
         """Age of the oldest message as CloudWatch last had it; None when it has none."""
         url = URL(self._cloudwatch) / "" if self._cloudwatch else self._aws.url("monitoring") / ""
-        now = time.time()
+        now = HOST_CLOCK.now()
         metric = {
             "Namespace": "AWS/SQS",
             "MetricName": "ApproximateAgeOfOldestMessage",

@@ -34,6 +34,17 @@ _TOO_LONG: Final = Fault(Status.FAIL, "malformed answer", detail=f"headers over 
 _TOO_MUCH_FRAMING: Final = Fault(Status.FAIL, "answer too long", detail="trailers or chunk extensions without an end")
 
 
+def _parser(reader: object, **more: bool) -> Any:
+    """A parser that takes what aiohttp's and most clients take: lines that end in a bare line feed (RFC 9112, section 2.2), folded
+    and odd header values, spaces after a chunk's size.
+    """
+    parser = httptools.HttpResponseParser(reader)
+    parser.set_dangerous_leniencies(
+        lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True, **more
+    )
+    return parser
+
+
 class QuickParser:
     """Parses answers that come in one piece, one after the other, from any connection; keeps no state between them.
 
@@ -47,9 +58,8 @@ class QuickParser:
     def _renew(self) -> None:
         self._begun = self._ended = self._status = 0
         self._keep = False
-        self._parser: Any = httptools.HttpResponseParser(self)
         # An answer that closes its connection is followed by the answer of another connection here.
-        self._parser.set_dangerous_leniencies(lenient_keep_alive=True)
+        self._parser: Any = _parser(self, lenient_keep_alive=True)
 
     def on_message_begin(self) -> None:
         """llhttp: an answer starts."""
@@ -69,7 +79,8 @@ class QuickParser:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._renew()
             return 0, False
-        if self._begun != 1 or self._ended != 1 or len(data) > HEAD_LIMIT or self._status < 200:
+        # A zero byte may be the body's, or a header's that nobody takes: the reader tells.
+        if self._begun != 1 or self._ended != 1 or 0 in data or len(data) > HEAD_LIMIT or self._status < 200:
             self._renew()
             return 0, False
         return self._status, self._keep
@@ -84,7 +95,7 @@ class Reader:
         self._limit = limit
         self._bodiless = bodiless
         self._begin()
-        self._parser: Any = httptools.HttpResponseParser(self)
+        self._parser: Any = _parser(self)
         self._head_bytes = 0
         self._received = 0
         self._unheard = 0  # bytes since the last of the head or the body
@@ -124,6 +135,8 @@ class Reader:
         self._head_size += len(name) + len(value) + 4
         if self._head_size > HEAD_LIMIT:
             self.fault = _TOO_LONG
+        elif b"\0" in value:
+            self.fault = _malformed("a zero byte in a header", headed=False)
         else:
             self._headers.add(name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
 

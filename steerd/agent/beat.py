@@ -28,6 +28,7 @@ class LaneBeat:
     """See the module's text. `ended` tells the scheduler."""
 
     __slots__ = (
+        "_cost",
         "_delay_s",
         "_ended",
         "_generation",
@@ -51,6 +52,7 @@ class LaneBeat:
         self._lane = lane
         self._passed = passed
         self._ended = ended
+        self._cost = looks.costs.of(watch.check.kind)
         self._late_s = LATE_LIMIT * watch.check.interval_s
         self._timeout_s = watch.check.timeout_s
         self._generation = -1
@@ -100,6 +102,9 @@ class LaneBeat:
             duration_s = lane.duration_s
             if run is not None and looks.box.passes(run, self._subject, started, started + duration_s):
                 looks.count += 1
+                cost = self._cost
+                cost.looks += 1
+                cost.seconds += duration_s
                 delay_s = self._delay_s
                 if delay_s < 0.0:
                     delay_s = 0.0

@@ -38,6 +38,7 @@ class Looker:
         self._checks: dict[tuple[str, str], Check] = {}
         self._probes: dict[tuple[str, str], Probe] = {}
         self._tokens: dict[str, int] = {}
+        self._names: dict[tuple[str, str], set[str]] = {}
 
     def set_watches(self, watches: Iterable[Watch]) -> list[Probe]:
         """Takes the watches of a config. Returns the probes no longer in use: close them with `close_probes`."""
@@ -49,6 +50,15 @@ class Looker:
         subjects = {watch.subject for watch in watches}
         self._tokens = {subject: spent for subject, spent in self._tokens.items() if subject in subjects}
         retired = [self._probes.pop(key) for key in gone]
+        names: dict[tuple[str, str], set[str]] = {}
+        for watch in watches:
+            names.setdefault(watch.probe, set()).add(watch.subject)
+        for key, probe in self._probes.items():
+            forget: Callable[[str], None] | None = getattr(probe, "forget", None)
+            if forget is not None:
+                for subject in self._names.get(key, set()) - names[key]:
+                    forget(subject)
+        self._names = names
         for watch in watches:
             self._probe(watch)  # now, before any look is due: a client library takes a tenth of a second to load
         return retired

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from probes.outcome import Outcome, Status
 from steerd.agent.beat import LaneBeat
+from steerd.agent.costs import Costs
 from steerd.agent.lag import LagMonitor
 from steerd.agent.looker import Looker, sample_of
 from steerd.agent.observer import AgentObserver
@@ -37,6 +38,7 @@ class Looks:
         self.box = voter.box
         self.doubt = voter.doubt
         self.purse = Purse()
+        self.costs = Costs()
         self.count = 0
         self.worst_delay_s = 0.0
         self.generation = 0
@@ -106,6 +108,10 @@ class Looks:
         doubt = self.doubt
         outcome = _believed(outcome, self._lag.during(started, ended))
         self.count += 1
+        cost = self.costs.of(due.watch.check.kind)
+        cost.looks += 1
+        cost.seconds += outcome.duration_s
+        cost.tokens += outcome.tokens
         delay_s = max(0.0, started - due.intended)
         self.worst_delay_s = max(self.worst_delay_s, delay_s)
         self._tell(due.watch, outcome, delay_s)

@@ -29,6 +29,7 @@ _PROMPT_TOKENS = 30
 """Tokens of a small question, before one was counted."""
 
 _LEARN = 0.3
+_MOST = 4.0
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ class Purse:
         self.stood_in = 0
 
     def configure(self, watches: Iterable[Watch], tokens_per_day: float | None, agents: int, now: float) -> None:
-        """Takes a config: `agents` share `tokens_per_day`. Budgets that stayed the same go on."""
+        """Takes a config: `agents` share `tokens_per_day`. Budgets go on from what was left of them; new ones begin empty."""
         share = None if tokens_per_day is None else tokens_per_day / max(1, agents)
         self._fleet = _kept(self._fleet, share, now)
         accounts = {}
@@ -108,7 +109,8 @@ class Purse:
             if budget is not None and not budget.allows(account.cost, now, reserve=reserve):
                 self.left_out += 1
                 whose = "the fleet" if budget is self._fleet else due.watch.subject
-                return Outcome(Status.ERROR, layer, f"the token budget of {whose} is spent: progress has to tell alone")
+                why = "begins empty and fills up" if budget.untouched else "is spent"
+                return Outcome(Status.ERROR, layer, f"the token budget of {whose} {why}: progress has to tell alone")
         self._spend(account, account.cost, now)
         self._held.setdefault(due.watch.key, []).append(account.cost)
         return None
@@ -123,8 +125,9 @@ class Purse:
         if not held:
             del self._held[key]
         self._spend(account, outcome.tokens - thought, now)
-        if outcome.tokens:
-            account.cost += _LEARN * (outcome.tokens - account.cost)
+        if outcome.tokens and not due.confirm:
+            # A confirm asks more, and so does a long question now and then: neither is what the next look costs.
+            account.cost += _LEARN * (min(outcome.tokens, _MOST * account.cost) - account.cost)
         if outcome.status is not Status.ERROR:
             account.well = outcome.status is Status.PASS
 
@@ -162,4 +165,4 @@ class Purse:
 def _kept(old: TokenBudget | None, per_day: float | None, now: float) -> TokenBudget | None:
     if per_day is None:
         return None
-    return old if old is not None and old.per_day == per_day else TokenBudget(per_day, now)
+    return TokenBudget(per_day, now) if old is None else old.changed(per_day, now)

@@ -1,16 +1,21 @@
 """Looks at places outside the agent's zone, to tell "the target is dead" from "I am cut off" (decisions.md, section 2).
 
 Any answer counts, whatever it says: only a connection that cannot be made, or no answer in time, is a failure.
-These looks are about this host's own network.
+These looks are about this host's own network and its clock: the `Date` of their answers is told to `probes.host_clock`, so that
+no target is blamed for a certificate that a wrong clock calls expired. Certificates are not verified here, for the same reason;
+nothing is sent, and the worst that a liar can do is to have dates of certificates not judged at all.
 """
 
 from __future__ import annotations
 
 import asyncio
+import email.utils
+import time
 from collections.abc import Callable
 
 import aiohttp
 
+from probes.host_clock import HOST_CLOCK
 from steerd.model.fleet import Fleet
 
 __all__ = ["References", "reference_urls"]
@@ -64,7 +69,9 @@ class References:
         while True:
             self._soon.clear()
             urls = self._urls
-            faults = await asyncio.gather(*(self._fault(url) for url in urls))
+            times = dict[str, float]()
+            faults = await asyncio.gather(*(self._fault(url, times) for url in urls))
+            HOST_CLOCK.told([at + time.monotonic() for at in times.values()])
             if urls == self._urls:
                 self.failing = {url: fault for url, fault in zip(urls, faults, strict=True) if fault is not None}
                 self._told(len(self.failing), len(urls))
@@ -75,12 +82,30 @@ class References:
             except TimeoutError:
                 continue
 
-    async def _fault(self, url: str) -> str | None:
-        """Why `url` is out of reach, or None when anything at all answered."""
+    async def _fault(self, url: str, times: dict[str, float]) -> str | None:
+        """Why `url` is out of reach, or None when anything at all answered. What time it says it is goes to `times`, less the
+        steady clock's.
+        """
         try:
-            async with asyncio.timeout(TIMEOUT_S), self._session.get(url, allow_redirects=False):
+            async with (
+                asyncio.timeout(TIMEOUT_S),
+                self._session.get(url, allow_redirects=False, ssl=False) as answer,
+            ):
+                said = _epoch_s(answer.headers.get("Date"))
+                if said is not None:
+                    times[url] = said - time.monotonic()
                 return None
         except (aiohttp.ClientSSLError, aiohttp.ClientResponseError, aiohttp.ServerDisconnectedError):
             return None  # somebody answered, if not as hoped: the network between us works
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return str(error) or type(error).__name__
+
+
+def _epoch_s(date: str | None) -> float | None:
+    """The time that a `Date` header says, epoch seconds; None without one that can be read."""
+    if date is None:
+        return None
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return None

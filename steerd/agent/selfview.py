@@ -8,6 +8,7 @@ import resource
 import time
 from typing import TYPE_CHECKING
 
+from probes.host_clock import HOST_CLOCK
 from probes.wire.resolver import Resolver
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ class SelfView:
 
     looks_per_s, cpu_per_look_s (user and system time of the whole process), start_delay_s (the worst since the measurement
     before), loop_lag_s (likewise), in_flight, waiting, missed (looks not made, since the start), descriptors and
-    descriptors_limit, resolver_failed (questions that this host's resolver did not answer, since the start), references_failing.
+    descriptors_limit, resolver_failed (questions that this host's resolver did not answer, since the start), references_failing;
+    clock_off_s (how far this host's clock is ahead of what the references say, negative: behind; 0 up to a minute);
+    and what looks cost by the kind of their probe, since the start: see `steerd.agent.costs.Costs`.
     """
 
     def __init__(self, looks: Looks, lag: LagMonitor, references: References) -> None:
@@ -56,7 +59,9 @@ class SelfView:
         found["waiting"] = float(looks.scheduler.waiting)
         found["missed"] = float(missed)
         found["resolver_failed"] = float(Resolver.of(asyncio.get_running_loop()).failed)
+        found["clock_off_s"] = HOST_CLOCK.off_s()
         found["references_failing"] = float(len(self._references.failing))
+        found.update(looks.costs.values())
         if self._round % _COUNT_EVERY == 0:
             found["descriptors"] = float(_descriptors())
             soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from steerd.model.fleet import Check, Fleet
 from steerd.model.sample import Layer
 
-__all__ = ["thin_budgets"]
+__all__ = ["LONG_EVERY", "LONG_WORDS", "thin_budgets"]
 
 _PAID = frozenset({Layer.USER_PATH, Layer.CORRECTNESS})
 _DAY_S = 86400.0
+_WORD_TOKENS = 1.3
+LONG_EVERY, LONG_WORDS = 120, 2000
+"""As `probes.catalog_paths` has them: the config knows probes by their settings only."""
+
 _PROMPT_TOKENS = 30
 """Tokens of a small question, the chat template's included."""
 
@@ -33,7 +37,13 @@ def thin_budgets(fleet: Fleet) -> Iterator[str]:
 
 
 def _cost(check: Check) -> float:
-    return float(check.settings.get("max_tokens") or 16) + _PROMPT_TOKENS
+    """Tokens of a look, with its part of the long questions."""
+    small = float(check.settings.get("max_tokens") or 16) + _PROMPT_TOKENS
+    given = check.settings.get("long_every")
+    every = LONG_EVERY if given is None else int(given)
+    if every == 0 or not check.kind.startswith("openai-") or check.kind == "openai-embeddings":
+        return small
+    return small + float(check.settings.get("long_words") or LONG_WORDS) * _WORD_TOKENS / every
 
 
 def _text(check: str, allowed: float, tokens: float) -> str:

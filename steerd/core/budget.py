@@ -1,7 +1,9 @@
 """A budget of tokens per day, as a bucket that fills while it is spent. Pure: time is an argument.
 
     per day = burst + 24 h of refill, so that no 24 hours cost more than the budget
-    burst   = 10% of the day (half of a day that is small), which is also what an agent that starts has
+    burst   = 10% of the day (half of a day that is small): what can be saved up
+    start   = nothing, since nobody knows what was spent before: an agent that restarts again and again must not spend a burst each
+              time
     reserve = the last 20% of the burst: for confirms, and for endpoints that are not known to be well
 
 Nothing is exchanged between agents: each has its share, and a lost agent's share stays unspent.
@@ -18,14 +20,24 @@ _RESERVE = 0.20
 
 
 class TokenBudget:
-    """`per_day` tokens, from `now` on (steady seconds)."""
+    """`per_day` tokens, from `now` on (steady seconds); `level` are there at once."""
 
-    def __init__(self, per_day: float, now: float) -> None:
+    def __init__(self, per_day: float, now: float, level: float = 0.0) -> None:
         self.per_day = per_day
         self.burst = max(_BURST * per_day, min(per_day / 2, _SMALL))
         self._per_s = (per_day - self.burst) / _DAY_S
-        self._level = self.burst
+        self._level = min(self.burst, level)
         self._at = now
+        self.untouched = True
+        """Nothing was ever spent."""
+
+    def changed(self, per_day: float, now: float) -> TokenBudget:
+        """The budget from `now` on where it is `per_day`: what is left stays, as far as that may be saved up, and what is owed."""
+        if per_day == self.per_day:
+            return self
+        found = TokenBudget(per_day, now, self.left(now))
+        found.untouched = self.untouched
+        return found
 
     def left(self, now: float) -> float:
         """Tokens that may be spent now; negative when looks cost more than was thought."""
@@ -44,3 +56,4 @@ class TokenBudget:
     def spend(self, tokens: float, now: float) -> None:
         """Takes `tokens`; gives them back where negative (they were thought to be spent, and were not)."""
         self._level = min(self.burst, self.left(now) - tokens)
+        self.untouched = self.untouched and tokens <= 0

@@ -65,6 +65,12 @@ METRICS: Final = (
     Spec("steerd.agent.descriptors.limit", "1", "gauge", "Descriptors that may be open"),
     Spec("steerd.agent.resolver.failures", "1", "total", "Names that this host's resolver did not answer for"),
     Spec("steerd.agent.references.failing", "1", "gauge", "References outside the agent's zone that do not answer"),
+    Spec(
+        "steerd.agent.clock_off",
+        "s",
+        "gauge",
+        "How far the agent's clock is ahead of what its references say; 0 up to 60 s",
+    ),
     Spec("steerd.agent.abstaining", "1", "gauge", "1 while this agent doubts itself and casts no votes"),
     Spec("steerd.agent.stream", "1", "gauge", "1 while the stream to a coordinator is up", ("coordinator",)),
     Spec(
@@ -86,6 +92,8 @@ METRICS: Final = (
     Spec("steerd.model.queue", "1", "gauge", "Requests that wait in the engine", ("service", "endpoint")),
     Spec("steerd.model.kv_cache", "1", "gauge", "Use of the engine's cache, 0..1", ("service", "endpoint")),
     Spec("steerd.dependency.lag", "s", "gauge", "How far a replica is behind", ("dependency",)),
+    Spec("steerd.probe.looks", "1", "total", "Looks by the kind of their probe", ("kind",)),
+    Spec("steerd.probe.busy", "s", "total", "Time that looks of a kind took together", ("kind",)),
     Spec("steerd.probe.tokens", "1", "total", "Tokens spent by looks", ("service",)),
     # coordinator
     Spec("steerd.ballot.age", "s", "gauge", "Time since an agent was last heard", ("agent",)),

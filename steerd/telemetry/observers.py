@@ -70,7 +70,11 @@ _SELF = {
     "steerd.agent.descriptors.limit": "descriptors_limit",
     "steerd.agent.resolver.failures": "resolver_failed",
     "steerd.agent.references.failing": "references_failing",
+    "steerd.agent.clock_off": "clock_off_s",
 }
+
+
+_COSTS = {"looks": "steerd.probe.looks", "busy_s": "steerd.probe.busy"}
 
 
 class AgentTelemetry:
@@ -182,6 +186,10 @@ class AgentTelemetry:
         for metric, name in _SELF.items():
             if name in self._self:
                 yield metric, {}, self._self[name]
+        for said, value in self._self.items():
+            name, dot, kind = said.partition(".")
+            if dot and name in _COSTS:
+                yield _COSTS[name], {"kind": kind}, value
         yield from self._kept.samples()
         yield "steerd.agent.abstaining", {}, float(self._abstaining)
         for coordinator, up in self._streams.items():

@@ -40,9 +40,9 @@ def make_fleet(agents: int = 4, **budget: Any) -> Fleet:
 
 
 def opened(fleet: Fleet, agent: str = "a0") -> tuple[Purse, Watch, Watch]:
-    """A purse, and the watches of liveness and of the user path."""
+    """A purse that has saved up since yesterday, and the watches of liveness and of the user path."""
     purse, plan = Purse(), watchlist(fleet, agent)
-    purse.configure(plan.watches, fleet.tokens_per_day, len(fleet.agents), 0.0)
+    purse.configure(plan.watches, fleet.tokens_per_day, len(fleet.agents), -86400.0)
     liveness, user = plan.watches
     return purse, liveness, user
 
@@ -125,9 +125,34 @@ def test_a_reload_keeps_what_was_spent() -> None:
         pass
     purse.configure(watchlist(fleet, "a0").watches, None, 1, 1.0)
     assert turn(purse, user, 1.0) is not None
-    more = make_fleet(1, tokens_per_day=20_000, stand_in=0)
-    purse.configure(watchlist(more, "a0").watches, None, 1, 1.0)
-    assert turn(purse, user, 1.0) is None
+    for per_day in (20_000, 40_000, 10_000):  # nor does a budget that changes begin anew
+        fleet = make_fleet(1, tokens_per_day=per_day, stand_in=0)
+        purse.configure(watchlist(fleet, "a0").watches, None, 1, 1.0)
+        assert turn(purse, user, 1.0) is not None
+    fleet = replace(fleet, tokens_per_day=100_000)
+    purse.configure(watchlist(fleet, "a0").watches, fleet.tokens_per_day, 1, 1.0)
+    assert turn(purse, user, 3600.0) is None
+
+
+def test_an_agent_that_starts_has_nothing_saved_up() -> None:
+    fleet = make_fleet(1, tokens_per_day=100_000, stand_in=0)
+    for restart in range(5):
+        purse, plan = Purse(), watchlist(fleet, "a0")
+        now = 60.0 * restart
+        purse.configure(plan.watches, None, 1, now)
+        refused = turn(purse, plan.watches[1], now)
+        assert refused is not None
+        assert "begins empty" in (refused.reason or "")
+        assert turn(purse, plan.watches[1], now + 59.0) is None  # one look's worth has come together
+
+
+def test_what_a_confirm_costs_is_not_what_a_look_costs() -> None:
+    purse, _, user = opened(make_fleet(1, tokens_per_day=100_000, stand_in=0))
+    assert turn(purse, user, 0.0) is None
+    known = purse._accounts[user.key].cost
+    for _ in range(3):
+        assert turn(purse, user, 0.0, tokens=2_000, confirm=True) is None
+    assert purse._accounts[user.key].cost == known
 
 
 def test_real_requests_stand_in_for_a_question_but_not_for_ever() -> None:

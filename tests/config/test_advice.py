@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from probes import catalog_paths
 from steerd import config
+from steerd.config import thrift
 from tests.support.configs import GOOD, parse
 
 EXTRA = "  probe-y: {zone: far}\n  probe-z: {zone: farther}\n"
@@ -64,3 +66,7 @@ def test_worth_a_thought(old: str, new: str, needle: str) -> None:
 
 def test_a_service_without_routes_is_only_watched() -> None:
     assert "nothing is steered" in told(GOOD.partition("    routes:")[0])
+
+
+def test_long_questions_are_reckoned_with_as_probes_ask_them() -> None:
+    assert (thrift.LONG_EVERY, thrift.LONG_WORDS) == (catalog_paths.LONG_EVERY, catalog_paths.LONG_WORDS)

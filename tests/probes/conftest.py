@@ -16,6 +16,7 @@ from probes.registry import make
 from probes.target import Target
 from tests.support.looking import Look
 from tests.support.model_server import ModelServer
+from tests.support.names import Names, names_served
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -130,3 +131,9 @@ def model_server(server_process: ModelServer) -> ModelServer:
         server_process.restart()
     server_process.mode("healthy")
     return server_process
+
+
+@pytest.fixture
+async def names() -> AsyncIterator[Names]:
+    async with names_served() as found:
+        yield found

@@ -93,7 +93,16 @@ async def test_a_slow_first_token_is_slow_then_fails(look: Look, model_server: M
     # Without a limit of its own a look fails over ten times the objective.
     failed = await ask(look, model_server.url, ttft=0.005)
     assert (failed.status, failed.reason, failed.transport) == (Status.FAIL, "no first token in time", True)
-    assert (await ask(look, model_server.url)).status is Status.PASS  # no objective, nothing to be over
+    assert (await ask(look, model_server.url)).status is Status.PASS  # no objective, and nothing known to be usual
+
+
+async def test_without_an_objective_ten_times_what_is_usual_is_slow(look: Look, model_server: ModelServer) -> None:
+    model_server.mode("healthy")
+    for _ in range(20):
+        assert (await ask(look, model_server.url)).status is Status.PASS
+    model_server.mode("slow", factor=80)  # 0.8 s to the first token
+    slow = await ask(look, model_server.url)
+    assert (slow.status, slow.reason) == (Status.SLOW, "time to first token far over what is usual here"), slow
 
 
 async def test_the_deadline_of_the_look_holds_over_all_limits(look: Look, model_server: ModelServer) -> None:
@@ -174,7 +183,40 @@ async def test_a_gap_in_the_stream_fails(look: Look, site: Site) -> None:
     url = await site({"/v1/chat/completions": _chat([begun, 30.0])})
     outcome = await ask(look, url, gap=0.2)
     assert (outcome.status, outcome.reason, outcome.transport) == (Status.FAIL, "stream stopped before its end", True)
-    assert outcome.tokens == 1
+    assert outcome.tokens == ASKED + 16  # it may have gone on to the last that it was asked for
+
+
+ASKED = 11
+"""Tokens of the question, by its length: 42 bytes."""
+ANSWERED = {"choices": [{"delta": {"content": "4 of course"}, "finish_reason": "stop"}]}
+BEGUN = {"choices": [{"delta": {"content": "4 of course"}}]}
+COUNTED = {"choices": [], "usage": {"completion_tokens": 3, "total_tokens": 20}}
+
+
+@pytest.mark.parametrize(
+    ("frames", "body", "tokens"),
+    [
+        ([ANSWERED, COUNTED, "[DONE]"], {}, 20),
+        ([ANSWERED, "[DONE]"], {}, ASKED + 3),  # by the length of what came
+        ([BEGUN], {}, ASKED + 16),
+        ([BEGUN], {"max_tokens": None, "max_completion_tokens": 64}, ASKED + 64),
+        ([BEGUN, {"error": {"message": "worker died"}}], {}, ASKED + 16),
+        ([*[BEGUN] * 40, 30.0], {}, ASKED + 110),  # more came than was asked for
+        ([30.0], {}, ASKED + 16),
+    ],
+)
+async def test_what_a_question_cost_is_never_thought_to_be_less(
+    look: Look, site: Site, frames: list[Any], body: dict[str, Any], tokens: int
+) -> None:
+    url = await site({"/v1/chat/completions": _chat(frames)})
+    outcome = await ask(look, url, gap=0.2, ttft_limit=0.2, body=body)
+    assert outcome.tokens == tokens, outcome
+
+
+async def test_what_was_refused_or_never_arrived_cost_nothing(look: Look, model_server: ModelServer) -> None:
+    model_server.mode("refuse")
+    assert (await ask(look, model_server.url)).tokens == 0
+    assert (await ask(look, "http://127.0.0.1:1")).tokens == 0
 
 
 async def test_an_end_that_never_comes_fails(look: Look, site: Site) -> None:

@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
+from probes.errors import SettingError
+from probes.json_path import BadJsonError, parse
+from probes.metrics_text import PIECE, MetricsReader, read_text
 from probes.outcome import Outcome, Status
+from probes.registry import make
 from tests.support.looking import Look
 from tests.support.wait import until
 
@@ -107,6 +111,49 @@ async def test_closing_without_an_answer_is_transport(look: Look, answer: Answer
 async def test_bad_framing_fails(look: Look, answer: Answer, body: bytes) -> None:
     outcome = await look("http", await answer(OK + body), JSON, within_s=WITHIN_S)
     assert (outcome.status, outcome.transport) == (Status.FAIL, False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[" + b"[]," * 300_000 + b"1]", b"[" + b'{"a":1},' * 120_000 + b"1]", b'{"a":"' + b"x" * 1_048_600 + b'"}'],
+    ids=["lists", "objects", "long"],
+)
+def test_json_that_would_hold_up_the_loop_is_not_read(body: bytes) -> None:
+    with pytest.raises(BadJsonError, match="over "):
+        parse(body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("http", {"json": {"path": "a"}}),
+        ("http", {"version": {"path": "a"}}),
+        ("openai-embeddings", {}),
+        ("kserve-infer", {"inputs": {"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}}),
+        ("script", {"steps": [{"path": "/"}]}),
+    ],
+)
+def test_more_json_than_can_be_read_between_other_looks_cannot_be_asked_for(kind: str, settings: Any) -> None:
+    with pytest.raises(SettingError, match="max_bytes"):
+        make(kind, "liveness", {**settings, "max_bytes": 5_000_000}, str)
+    make(kind, "liveness", {**settings, "max_bytes": 1_000_000}, str)
+    make("http", "liveness", {"max_bytes": 5_000_000, "pattern": "ok"}, str)
+
+
+async def test_metrics_by_the_megabyte_leave_turns_to_others() -> None:
+    text, turns = b"x 1\n" * 250_000, [0]
+
+    async def others() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    reader = MetricsReader.of(["x"])
+    await read_text(reader, text)
+    beside.cancel()
+    assert reader.lines == 250_000
+    assert turns[0] >= len(text) // PIECE
 
 
 async def test_a_gzip_bomb_is_never_opened(look: Look, answer: Answer) -> None:

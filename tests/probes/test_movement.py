@@ -48,6 +48,25 @@ def test_a_counter_that_goes_down_is_a_restart() -> None:
     assert found[-2:] == [State.RESTARTED, State.WAITING]
 
 
+def test_engines_that_show_in_turns_and_stand_still_are_stalled() -> None:
+    found = states(*(reading(at, 2, (1000, 400, 70)[at // 10 % 3]) for at in range(0, 91, 10)))
+    assert found == [
+        State.FIRST, State.RESTARTED, State.RESTARTED, *[State.WAITING] * 5, State.STALLED, State.STALLED,
+    ]  # fmt: skip
+
+
+def test_engines_that_show_in_turns_and_move_are_not() -> None:
+    found = states(*(reading(at, 2, (1000, 400)[at // 10 % 2] + at) for at in range(0, 300, 10)))
+    assert State.STALLED not in found
+
+
+def test_a_restarted_engine_may_pass_where_it_stood_before() -> None:
+    counts = [5] * 5 + [0, 1, 2, 3, 4, 5, 6, 7]
+    found = states(*(reading(10.0 * n, 1, count) for n, count in enumerate(counts)))
+    assert State.STALLED not in found
+    assert found[5] is State.RESTARTED
+
+
 def test_readings_too_far_apart_say_nothing_of_the_time_between() -> None:
     assert states(reading(0, 1, 5), reading(61, 1, 5), reading(71, 1, 5)) == [State.FIRST, State.FIRST, State.WAITING]
 

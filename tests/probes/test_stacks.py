@@ -73,6 +73,23 @@ async def test_weights_that_still_load_are_not_ready(stack_looks: Any, server: M
     assert not any(o.transport and o.status is Status.FAIL for o in outcomes.values())  # not ready, and not dead
 
 
+async def test_a_health_url_that_says_loading_is_not_dead(stack_looks: Any, server: ModelServer) -> None:
+    if server.stack not in {"llamacpp", "tgi"}:
+        pytest.skip("has a URL for being alive, or none that answers while the weights load")
+    server.mode("loading")
+    outcomes = await stack_looks()
+    assert outcomes["liveness"].status is Status.PASS
+    assert (outcomes["readiness"].status, outcomes["readiness"].reason) == (Status.FAIL, "HTTP 503")
+    assert not any(o.layer is Layer.LIVENESS and o.status is Status.FAIL for o in outcomes.values())
+
+
+async def test_the_use_of_the_gpus_is_told_where_the_stack_does(stack_looks: Any, server: ModelServer) -> None:
+    if server.stack != "triton":
+        pytest.skip("does not tell")
+    server.mode("busy", delay_s=0)
+    assert 0.0 < (await stack_looks())["progress"].readings["gpu_utilization"] <= 1.0
+
+
 async def test_an_engine_that_stands_still_is_seen_by_its_own_names(stack_looks: Any, server: ModelServer) -> None:
     checks = {check.name for check in stacks.load(server.stack).checks}
     if "progress" not in checks:

@@ -16,6 +16,9 @@ import dns.rcode
 import dns.rrset
 import pytest
 
+from probes.address import Address
+from probes.clock import StageClock
+from probes.deps.base import reach
 from probes.outcome import Status
 from tests.support.looking import Look
 
@@ -51,8 +54,10 @@ async def test_tcp_refused_and_slow(look: Look, serve: Serve) -> None:
 
 
 async def test_a_refusal_counts_more_than_an_address_this_host_has_no_route_to(
-    look: Look, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """As a dependency's clients connect: to whichever address takes it."""
+
     async def two_addresses(*_: object, **__: object) -> list[object]:
         tcp = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
         return [(*tcp, ("127.0.0.1", 1)), (*tcp, ("127.0.0.2", 1))]
@@ -63,8 +68,8 @@ async def test_a_refusal_counts_more_than_an_address_this_host_has_no_route_to(
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two_addresses)
     monkeypatch.setattr(asyncio, "open_connection", dial)
-    outcome = await look("tcp", "tcp://both.example:1")
-    assert (outcome.status, outcome.reason, outcome.host_error) == (Status.FAIL, "connection refused", False)
+    with pytest.raises(ConnectionRefusedError):
+        await reach(Address("both.example", "both.example", 1), StageClock())
 
 
 @pytest.mark.parametrize(("url", "needle"), [("tcp://127.0.0.1", "port"), ("", "host"), ("tcp://h:99999", "99999")])

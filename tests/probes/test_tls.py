@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,12 @@ from typing import Any
 import pytest
 import trustme
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from probes.errors import MisconfiguredError
+from probes.host_clock import HOST_CLOCK
 from probes.outcome import Outcome, Status
 from probes.tls_context import TlsSettings, tls_context
 from tests.support.looking import Look
@@ -38,13 +43,31 @@ def ca_file(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def server_side(ca: trustme.CA, *names: str, days: float = 365.0) -> ssl.SSLContext:
+def server_side(ca: trustme.CA, *names: str, days: float = 365.0, begins: float = -400.0) -> ssl.SSLContext:
     now = dt.datetime.now(dt.UTC)
-    begin = now - dt.timedelta(days=400)
+    begin = now + dt.timedelta(days=begins)
     certificate = ca.issue_cert(*names, not_before=begin, not_after=now + dt.timedelta(days=days))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
     return context
+
+
+def expired(authority: trustme.CA) -> bytes:
+    """The authority's certificate as it was before it was renewed."""
+    private = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
+    assert isinstance(private, EllipticCurvePrivateKey)
+    renewed = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(
+        renewed.issuer,
+        renewed.subject,
+        private.public_key(),
+        x509.random_serial_number(),
+        now - dt.timedelta(days=900),
+        now - dt.timedelta(days=1),
+        list(renewed.extensions),
+    )
+    return builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 async def _nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -88,12 +111,75 @@ async def test_the_targets_certificate_is_its_own_fault(
     assert (outcome.status, outcome.reason, outcome.transport) == (Status.FAIL, reason, False)
 
 
-async def test_an_authority_that_is_not_trusted_fails_and_names_the_setting(
-    look: Look, serve: Serve, ca_file: str
+UNTRUSTED = "misconfigured probe: TLS certificate of an authority that is not trusted here"
+
+
+@pytest.mark.parametrize("kind", ["tls", "http", "openai-chat"])
+async def test_an_authority_is_the_checks_affair_until_it_has_verified_that_name(
+    look: Look, site: Site, ca: trustme.CA, tmp_path: Path, kind: str
 ) -> None:
-    outcome = await handshake(look, serve, server_side(trustme.CA(), NAME), ca=ca_file)
-    assert (outcome.status, outcome.reason) == (Status.FAIL, "TLS certificate not trusted")
-    assert "`ca`" in (outcome.detail or "")
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response()
+
+    file = tmp_path / "ca.pem"
+    ca.cert_pem.write_to_path(str(file))
+
+    async def looked(issuer: trustme.CA, name: str) -> Outcome:
+        port = (await site({"/{any:.*}": handler}, ssl_context=server_side(issuer, name))).rpartition(":")[2]
+        settings = {"ca": str(file), "server_name": name}
+        return await look(kind, f"https://{name}:{port}", settings, address="127.0.0.1", model="m")
+
+    never = await looked(trustme.CA(), NAME)
+    assert (never.status, never.reason, never.host_error) == (Status.ERROR, UNTRUSTED, False)
+    assert "`ca`" in (never.detail or "")
+    assert (
+        not (await looked(ca, NAME)).reason or kind == "openai-chat"
+    )  # whose answer is none, behind a good certificate
+    changed = await looked(trustme.CA(), NAME)
+    assert (changed.status, changed.reason) == (Status.FAIL, "TLS certificate not trusted")
+    other = await looked(trustme.CA(), "other.example.test")
+    assert (other.status, other.reason) == (Status.ERROR, UNTRUSTED)
+
+
+async def test_authorities_that_have_all_expired_are_the_checks_error(look: Look, serve: Serve, tmp_path: Path) -> None:
+    """The servers went on under the renewed certificate of their authority; the old file verifies nothing any more."""
+    authority = trustme.CA()
+    (tmp_path / "ca.pem").write_bytes(expired(authority))
+    port = await serve(_nothing, ssl=server_side(authority, NAME))
+    settings = {"ca": str(tmp_path / "ca.pem")}
+    outcome = await look("tls", f"https://{NAME}:{port}", settings, within_s=1.0, address="127.0.0.1")
+    assert (outcome.status, outcome.host_error) == (Status.ERROR, False), outcome
+    assert "every authority" in (outcome.reason or "")
+
+
+@pytest.mark.parametrize("kind", ["tls", "http"])
+@pytest.mark.parametrize(("days", "begins"), [(-1.0, -400.0), (365.0, 10.0)])
+async def test_dates_are_not_judged_by_a_clock_that_references_contradict(
+    look: Look, serve: Serve, ca: trustme.CA, ca_file: str, days: float, begins: float, kind: str
+) -> None:
+    port = await serve(_nothing, ssl=server_side(ca, NAME, days=days, begins=begins))
+    url = f"https://{NAME}:{port}"
+
+    async def looked() -> Outcome:
+        return await look(kind, url, {"ca": ca_file}, within_s=1.0, address="127.0.0.1")
+
+    now = time.time()
+    try:
+        for times in ([], [now, now], [now, now - 30 * 86400.0], [now + 30.0]):
+            HOST_CLOCK.told(times)
+            outcome = await looked()
+            assert outcome.status is Status.FAIL, times
+        for times in ([now - 30 * 86400.0, now - 30 * 86400.0 + 1.0], [now + 30 * 86400.0] * 2 + [now]):
+            HOST_CLOCK.told(times)
+            outcome = await looked()
+            assert (outcome.status, outcome.host_error) == (Status.ERROR, False), outcome
+            assert "clock is off" in (outcome.reason or "")
+            assert "259" in (outcome.detail or "")  # 2 592 000 s
+        HOST_CLOCK.told([now - 30 * 86400.0] * 2)
+        good = await handshake(look, serve, server_side(ca, NAME, days=3), ca=ca_file)
+        assert 32 < good.readings["tls_expiry_days"] < 34  # by the references' time
+    finally:
+        HOST_CLOCK.forget()
 
 
 async def test_another_name_can_be_asked_for(look: Look, serve: Serve, ca: trustme.CA, ca_file: str) -> None:
@@ -259,7 +345,7 @@ async def test_an_authority_that_is_rotated_is_read_again(
         outcome = await look(
             kind, f"https://{NAME}:{port}", {"ca": str(file), "server_name": NAME}, address="127.0.0.1", model="m"
         )
-        return outcome.reason != "TLS certificate not trusted"
+        return outcome.reason not in {"TLS certificate not trusted", UNTRUSTED}
 
     assert not await trusted()
     ca.cert_pem.write_to_path(str(file))

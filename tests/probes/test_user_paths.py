@@ -12,6 +12,7 @@ from aiohttp import web
 
 from probes.answer import Prompt, wrong
 from probes.baseline import Baseline
+from probes.catalog_paths import LONG_EVERY
 from probes.chat_stream import ChatStream
 from probes.outcome import Layer, Outcome, Status
 from probes.questions import Rota
@@ -71,6 +72,8 @@ async def test_embeddings(look: Look, model_server: ModelServer, mode: str, stat
     if status is Status.PASS:
         assert outcome.tokens > 4
         assert outcome.readings["dimensions"] == 8
+    if mode == "stall":
+        assert outcome.tokens > 4  # it may have got to them
 
 
 @pytest.mark.parametrize(
@@ -155,6 +158,40 @@ async def test_only_long_prompts_go_wrong(look: Look, model_server: ModelServer)
     assert (await user(look, "openai-chat", model_server.url, **confirm, fresh=True)).status is Status.FAIL
 
 
+async def test_a_long_question_is_asked_now_and_then_without_being_told_to(
+    look: Look, model_server: ModelServer
+) -> None:
+    model_server.mode("long", words=1000)
+    statuses = [(await user(look, "openai-chat", model_server.url, prompts=[SUM])).status for _ in range(LONG_EVERY)]
+    assert statuses == [Status.PASS] * (LONG_EVERY - 1) + [Status.FAIL]
+    for every, status in ((None, Status.FAIL), (0, Status.PASS)):
+        confirm = await user(look, "openai-chat", model_server.url, prompts=[SUM], long_every=every, fresh=True)
+        assert confirm.status is status
+
+
+async def test_a_context_too_small_for_a_long_question_is_nobodys_fault(look: Look, site: Site) -> None:
+    asked: list[int] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        words = len((await request.json())["messages"][-1]["content"].split())
+        asked.append(words)
+        if words > 500:
+            return web.json_response({"error": {"message": "maximum context length is 512 tokens"}}, status=400)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        frame = {"choices": [{"delta": {"content": "4"}, "finish_reason": "stop"}]}
+        await response.write(b"data: " + json.dumps(frame).encode() + b"\n\n")
+        return response
+
+    url = await site({"/v1/chat/completions": handler})
+    for turn in range(5):
+        confirm = turn in (2, 4)
+        assert (await user(look, "openai-chat", url, prompts=[SUM], fresh=confirm)).status is Status.PASS
+    assert sum(words > 500 for words in asked) == 1
+    wanted = [(await user(look, "openai-chat", url, prompts=[SUM], long_every=2)).status for _ in range(2)]
+    assert wanted == [Status.PASS, Status.ERROR]  # who asks for it is told
+
+
 async def test_two_of_three_answers_decide(look: Look, site: Site) -> None:
     replies: list[str] = []
     asked: list[str] = []
@@ -205,13 +242,14 @@ def test_the_baseline_sets_limits_once_it_knows_enough() -> None:
     baseline = Baseline()
     assert baseline.ttft_limit_s(None) == 30.0
     assert baseline.ttft_limit_s(2.0) == 20.0
-    assert baseline.inter_token_limit_s is None
+    assert (baseline.inter_token_limit_s, baseline.ttft_slow_s) == (None, None)
     for _ in range(20):
         baseline.well(1.2, 0.02)
     assert baseline.ttft_limit_s(1.0) == pytest.approx(24.0)  # 20 x what is usual here, over 10 x the objective
     assert baseline.ttft_limit_s(2.9) == pytest.approx(29.0)
     assert baseline.ttft_limit_s(9.0) == 30.0
     assert baseline.inter_token_limit_s == pytest.approx(0.1)
+    assert baseline.ttft_slow_s == pytest.approx(6.0)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +335,24 @@ async def test_the_step_that_does_not_hold_is_named(
     outcome = await look("script", url, {"steps": [LOGIN, {**CART, **step}]}, model="m")
     assert (outcome.status, outcome.reason) == (status, reason)
     assert "s-123456" not in repr(outcome)  # what was captured may be a secret
+
+
+async def test_what_a_script_under_a_budget_cost_is_never_thought_to_be_less(look: Look, site: Site) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/hang":
+            await asyncio.Event().wait()
+        return web.Response(status=500 if request.path == "/broken" else 200, text="x" * 40)
+
+    url = await site({f"/{name}": answer for name in ("ask", "hang", "broken")})
+    send = {"prompt": "y" * 100, "max_tokens": 50}
+    sent = -(-len(json.dumps(send)) // 4)
+    for path, tokens in (("/ask", sent + 10), ("/hang", sent + 50), ("/broken", 0)):
+        steps = [{"path": "/ask", "method": "GET"}, {"path": path, "send": send, "method": "POST"}]
+        settings = {"steps": steps, "budget": {"tokens_per_day": 1000}}
+        outcome = await look("script", url, settings, within_s=0.5)
+        assert outcome.tokens == tokens, (path, outcome)
+        free = await look("script", url, {"steps": steps}, within_s=0.5)
+        assert free.tokens == 0
 
 
 async def test_a_step_over_its_own_limit_fails(look: Look, site: Site) -> None:

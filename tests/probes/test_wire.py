@@ -148,6 +148,28 @@ async def test_both_ways_say_the_same(answer: Answer, data: bytes, settings: dic
     assert await looked(url, settings, wire=True) == await looked(url, settings, wire=False)
 
 
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello", Status.PASS),  # bare line feeds: RFC 9112, section 2.2
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\n\r\nhello", Status.PASS),
+        (OK + b"X: a\r\n b\r\nContent-Length: 5\r\n\r\nhello", Status.PASS),
+        (OK + b"X: a\x01b\r\nContent-Length: 5\r\n\r\nhello", Status.PASS),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n5 \r\nhello\r\n0\r\n\r\n", Status.PASS),
+        (b"HTTP/1.1 200 OK\rContent-Length: 5\r\rhello", Status.FAIL),
+        (OK + b"X: a\x00b\r\nContent-Length: 5\r\n\r\nhello", Status.FAIL),
+        (OK + b"X Y: a\r\nContent-Length: 5\r\n\r\nhello", Status.FAIL),
+        (OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", Status.FAIL),
+        (OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Status.FAIL),
+    ],
+)
+async def test_both_ways_take_and_refuse_the_same_liberties(answer: Answer, data: bytes, status: Status) -> None:
+    url = await answer(data)
+    for settings in ({}, {"pattern": "hello"}):
+        found = [await looked(url, settings, wire=wire) for wire in (True, False)]
+        assert [one[0] for one in found] == [status, status], found
+
+
 async def test_both_ways_blame_bad_chunks_on_the_answer(answer: Answer) -> None:
     url = await answer(OK + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n")
     by_wire, by_aiohttp = await looked(url, {}, wire=True), await looked(url, {}, wire=False)

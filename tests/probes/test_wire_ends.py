@@ -46,7 +46,7 @@ async def test_a_long_answer_is_read_in_turns_with_everybody_else(serve: Serve) 
         writer.write(OK + b"Content-Length: 100000000\r\n\r\n")
         await reader.read(1)
 
-    settings = {"json": {"path": "a"}, "max_bytes": 100_000_000}
+    settings = {"pattern": "a", "max_bytes": 100_000_000}
     row = Row(f"http://127.0.0.1:{await serve(handler)}", settings)
     row.lane.start(asyncio.get_running_loop().time() + 5.0)
     one: Any = row.lane._one
@@ -69,7 +69,7 @@ async def test_a_long_answer_ends_with_its_deadline(serve: Serve) -> None:
         writer.write(OK + b"Content-Length: 100000000\r\n\r\n")
         await reader.read(1)
 
-    settings = {"json": {"path": "a"}, "max_bytes": 100_000_000}
+    settings = {"pattern": "a", "max_bytes": 100_000_000}
     row = Row(f"http://127.0.0.1:{await serve(handler)}", settings)
     row.lane.start(asyncio.get_running_loop().time() + 5.0)
     one: Any = row.lane._one

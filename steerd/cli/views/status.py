@@ -257,7 +257,26 @@ def _agents(agents: Json) -> Text:
             line.append(f": {agent['reason']}" if agent.get("reason") else "")
         if strained := _strain(agent.get("self", {})):
             line.append(f"\n  {name} in {agent.get('zone', '?')}: {strained}")
+    if dear := _cost([agent.get("self", {}) for agent in agents.values()]):
+        line.append(f"\n  looks: {dear}")
     return line
+
+
+def _cost(agents: list[Json]) -> str:
+    """What looks cost by the kind of their probe, over all agents since each started; the dearest first."""
+    kinds: dict[str, dict[str, float]] = {}
+    for own in agents:
+        for said, value in own.items():
+            name, dot, kind = said.partition(".")
+            if dot:
+                cost = kinds.setdefault(kind, {})
+                cost[name] = cost.get(name, 0.0) + value
+    words = []
+    for kind, cost in sorted(kinds.items(), key=lambda item: -item[1].get("busy_s", 0.0)):
+        if looks := cost.get("looks", 0.0):
+            spent = f" and {cost['tokens'] / looks:.0f} tokens" if "tokens" in cost else ""
+            words.append(f"{looks:.0f} {kind} of {1000 * cost.get('busy_s', 0.0) / looks:.1f} ms{spent}")
+    return ", ".join(words)
 
 
 def _strain(own: Json) -> str:
@@ -271,6 +290,8 @@ def _strain(own: Json) -> str:
         words.append(f"{own['waiting']:.0f} looks wait for a place")
     if own.get("descriptors", 0.0) > 0.8 * own.get("descriptors_limit", float("inf")):
         words.append(f"{own['descriptors']:.0f} of {own['descriptors_limit']:.0f} descriptors open")
+    if off_s := own.get("clock_off_s", 0.0):
+        words.append(f"its clock is {abs(off_s):.0f} s {'ahead' if off_s > 0 else 'behind'}: set it")
     if own.get("references_failing", 0.0) > 0:
         words.append(f"{own['references_failing']:.0f} references do not answer")
     return ", ".join(words)

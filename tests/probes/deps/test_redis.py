@@ -151,7 +151,8 @@ async def test_tls_is_verified(look: Look, tmp_path: Path) -> None:
         assert outcome.status is Status.PASS, outcome
         assert outcome.stages.tls_s is not None
         outcome = await look("redis", url, {"ca": str(tmp_path / "other.pem"), "server_name": "redis.test"})
-        assert (outcome.status, outcome.reason) == (Status.FAIL, "TLS certificate not trusted")
+        assert outcome.status is Status.ERROR
+        assert "not trusted here" in (outcome.reason or "")
         outcome = await look("redis", url, {"ca": str(tmp_path / "ca.pem")})
         assert (outcome.status, outcome.reason) == (Status.FAIL, "TLS certificate is for another name")
 
