@@ -13,8 +13,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from probes.busy import GAP_S
 from probes.clock import StageClock
@@ -24,7 +26,7 @@ from probes.headers import request_headers
 from probes.http_client import HttpClient, Request, join
 from probes.movement import Judgement, Movement, State, moved
 from probes.outcome import Layer, Outcome, Status
-from probes.settings import Resolve, Text, headers_of, number, text, tls_of
+from probes.settings import MODEL, Resolve, Text, headers_of, number, port_of, substitute, text, tls_of
 from probes.target import Target
 
 __all__ = ["ProgressProbe", "build"]
@@ -56,6 +58,7 @@ class ProgressProbe:
         self._metrics = EngineMetrics.of(settings)
         self._url = text(settings, "url")
         self._path = text(settings, "path", "/metrics") or ""
+        self._port = port_of(settings)
         self._stall_s = number(settings, "stall", 60.0) or 60.0
         sample_s = number(settings, "sample", 10.0) or 10.0
         # Three readings missed in a row leave a hole in which anything may have happened.
@@ -155,9 +158,20 @@ class ProgressProbe:
     def _error(self, clock: StageClock, reason: str, *, version: str | None = None) -> Outcome:
         return result(Status.ERROR, self.layer, clock, reason, version=version)
 
+    def _where(self, target: Target) -> URL:
+        """Where the metrics of `target` are. Raises `MisconfiguredError`."""
+        path = self._path
+        if MODEL in path:
+            path = path.replace(MODEL, quote(substitute(MODEL, target), safe=""))
+        url = join(self._url or target.url, path)
+        if self._port is None:
+            return url
+        # A port of its own is a server of its own: a prefix of the endpoint's URL means nothing there.
+        return join(str(url.origin().with_port(self._port)), path)
+
     async def _scrape(self, target: Target, clock: StageClock, hidden: list[str]) -> Scrape:
         headers = request_headers(self.layer, self._headers, self._api_key, self._resolve, hidden)
-        request = Request("GET", join(self._url or target.url, self._path), {"Accept": _ACCEPT, **headers})
+        request = Request("GET", self._where(target), {"Accept": _ACCEPT, **headers})
         found = self._metrics.reader()
         async with self._client.send(request, target, clock, fresh=True) as response:
             if response.status != 200:

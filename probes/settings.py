@@ -14,7 +14,20 @@ from probes.errors import MisconfiguredError, SettingError
 from probes.target import Target
 from probes.tls_context import TlsSettings
 
-__all__ = ["Resolve", "StatusSet", "Text", "headers_of", "number", "pattern", "strings", "substitute", "text", "tls_of"]
+__all__ = [
+    "MODEL",
+    "Resolve",
+    "StatusSet",
+    "Text",
+    "headers_of",
+    "number",
+    "pattern",
+    "port_of",
+    "strings",
+    "substitute",
+    "text",
+    "tls_of",
+]
 
 Resolve = Callable[[Any], str]
 """Turns a secret reference of the config into its value. Called for every look, so that a changed secret is seen."""
@@ -98,6 +111,14 @@ def number(settings: Mapping[str, Any], name: str, default: float | None = None)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
         raise SettingError(f"{name}: {value!r} is not a number above 0")
     return float(value)
+
+
+def port_of(settings: Mapping[str, Any]) -> int | None:
+    """`port`: 1 to 65535."""
+    port = settings.get("port")
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536):
+        raise SettingError(f"port: {port!r} is not a port: write 1 to 65535")
+    return port
 
 
 def strings(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:
