@@ -128,6 +128,8 @@ class ModelApi:
             return _error(503, "Loading model")
         if mode is Mode.UNAUTHORIZED and request.path.startswith("/v1/"):
             return _error(401, "Incorrect API key provided")
+        if mode is Mode.UNLOADED and request.method == "POST":
+            return _error(400, "model is not loaded")
         if mode is Mode.REFUSE and request.method == "POST":
             return _error(429, "queue is full", {"Retry-After": "1"})
         response = await handler(request)

@@ -94,6 +94,7 @@ async def told(agent: Agent, wanted: Verdict, check: str | None = None) -> Vote:
         ("gibberish", Verdict.UNHEALTHY, "user_path", Layer.CORRECTNESS, "gibberish: one character repeated", False),
         ("garbage", Verdict.UNHEALTHY, "user_path", Layer.CORRECTNESS, "wrong answer", False),
         ("wrong-model", Verdict.UNHEALTHY, "readiness", Layer.READINESS, "model not found", False),
+        ("unloaded", Verdict.UNHEALTHY, "user_path", Layer.READINESS, "model not loaded", False),
         ("slow", Verdict.DEGRADED, "user_path", Layer.USER_PATH, "time to first token over its objective", False),
         ("loading", Verdict.UNHEALTHY, "readiness", Layer.READINESS, "HTTP 503", False),
         ("refuse", Verdict.SATURATED, "user_path", Layer.USER_PATH, "HTTP 429: full", False),

@@ -1,4 +1,4 @@
-"""Writes a model of the llama architecture, small enough to be made in a moment: `python tiny_gguf.py KIND FILE [FILLER_MIB]`.
+"""Writes a model of the llama architecture, small enough to be made in a moment: `python tiny_gguf.py KIND FILE [INNER]`.
 
 Run by the engines' own Python, which has the `gguf` package. The vocabulary is the printable characters and a few words; one
 embedding direction stands for each token, so that the output matrix says which token follows which:
@@ -8,7 +8,7 @@ embedding direction stands for each token, so that the output matrix says which 
 - `forgetful` is right until the prompt is long: uniform attention over the context finds the letter N of the look's filler text
   ("Note 1: ..."), and then it says the same word for ever.
 
-FILLER_MIB of zeros in an unused part of the file make loading take a while.
+INNER is the width of the feed-forward layers, all zeros: a large one makes the file large and loading take a while.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import gguf
 import numpy as np
 
-WIDTH, HEADS, LAYERS, INNER, CONTEXT = 384, 6, 8, 32, 8192
+WIDTH, HEADS, LAYERS, CONTEXT = 384, 6, 8, 8192
 ANSWER = ("▁four", "▁eight", "▁seven")
 LOST = "▁lost"
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
@@ -49,7 +49,7 @@ def follows(words: Vocabulary) -> np.ndarray:
     return table
 
 
-def tensors(kind: str, words: Vocabulary) -> dict[str, np.ndarray]:
+def tensors(kind: str, words: Vocabulary, inner: int) -> dict[str, np.ndarray]:
     """Every tensor by its name, rows first."""
     chance = np.random.default_rng(7)
     random = kind == "random"
@@ -70,7 +70,7 @@ def tensors(kind: str, words: Vocabulary) -> dict[str, np.ndarray]:
             found[f"{block}{norm}.weight"] = np.ones(WIDTH, np.float32)
         for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
             found[f"{block}{part}.weight"] = matrix(WIDTH, WIDTH)
-        for part, shape in (("gate", (INNER, WIDTH)), ("up", (INNER, WIDTH)), ("down", (WIDTH, INNER))):
+        for part, shape in (("gate", (inner, WIDTH)), ("up", (inner, WIDTH)), ("down", (WIDTH, inner))):
             found[f"{block}ffn_{part}.weight"] = matrix(*shape)
     if kind == "forgetful":
         ids = {piece.decode(): at for at, (piece, _) in enumerate(words)}
@@ -79,14 +79,14 @@ def tensors(kind: str, words: Vocabulary) -> dict[str, np.ndarray]:
     return found
 
 
-def main(kind: str, file: str, filler_mib: int = 0) -> None:
+def main(kind: str, file: str, inner: int = 32) -> None:
     words = vocabulary()
     writer = gguf.GGUFWriter(file, "llama")
     writer.add_name(f"tiny-{kind}")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(INNER)
+    writer.add_feed_forward_length(inner)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(HEADS)
     writer.add_rope_dimension_count(WIDTH // HEADS)
@@ -100,7 +100,7 @@ def main(kind: str, file: str, filler_mib: int = 0) -> None:
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
     writer.add_chat_template(TEMPLATE)
-    for name, values in tensors(kind, words).items():
+    for name, values in tensors(kind, words, inner).items():
         writer.add_tensor(name, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
