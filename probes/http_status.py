@@ -20,6 +20,7 @@ _NO_MODEL = re.compile(
 _UNLOADED = re.compile(
     r"(?i)\bmodel\b.{0,200}?(?:not (?:been |currently )?loaded|unloaded)|\bno models? (?:is |are )?loaded"
 )
+_UNREADY = re.compile(r"(?i)\bmodel\b.{0,200}?not (?:yet )?ready")
 _SHOWN = 200
 
 
@@ -53,9 +54,8 @@ def no_model(status: int, words: str) -> str | None:
     """
     if status not in (400, 404, 422):
         return None
-    if _UNLOADED.search(words):
-        return "model not loaded"
-    return "model not found" if _NO_MODEL.search(words) else None
+    reasons = ((_UNLOADED, "model not loaded"), (_UNREADY, "model not ready"), (_NO_MODEL, "model not found"))
+    return next((reason for pattern, reason in reasons if pattern.search(words)), None)
 
 
 def shown(body: bytes) -> str:

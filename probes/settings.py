@@ -49,17 +49,17 @@ class StatusSet:
         return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in self.ranges)
 
     @classmethod
-    def of(cls, value: Any) -> StatusSet:
-        """The set that a config value means."""
+    def of(cls, value: Any, name: str = "status") -> StatusSet:
+        """The set that the value of setting `name` means."""
         items = value if isinstance(value, (list, tuple)) else [value]
         ranges = []
         for item in items:
             found = re.fullmatch(r"(\d{3})(?:\s*-\s*(\d{3}))?", str(item).strip())
             if found is None or isinstance(item, bool):
-                raise SettingError(f"status: {item!r} is not a status code: write 200, '200-299' or a list of those")
+                raise SettingError(f"{name}: {item!r} is not a status code: write 200, '200-299' or a list of those")
             ranges.append((int(found[1]), int(found[2] or found[1])))
         if not ranges:
-            raise SettingError("status: name at least one status code")
+            raise SettingError(f"{name}: name at least one status code")
         return cls(tuple(ranges))
 
 

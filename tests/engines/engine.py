@@ -65,9 +65,9 @@ class Engine:
     def children(self) -> list[int]:
         """Pids of the process's own children, oldest first."""
         found: set[int] = set()
-        for thread in Path(f"/proc/{self.pid}/task").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
-                found.update(map(int, (thread / "children").read_text().split()))
+        for file in Path(f"/proc/{self.pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):  # a thread that has just ended
+                found.update(map(int, file.read_text().split()))
         return sorted(found)
 
     def kill(self) -> None:
@@ -95,8 +95,16 @@ class Engine:
 
     def status(self, path: str, within_s: float = 2.0) -> int:
         """HTTP status of a GET; 0 without an answer."""
+        return self._status(urllib.request.Request(self.url + path), within_s)
+
+    def ask(self, path: str, body: Mapping[str, Any], within_s: float = 2.0) -> int:
+        """HTTP status of a POST of JSON; 0 without an answer."""
+        headers = {"Content-Type": "application/json"}
+        return self._status(urllib.request.Request(self.url + path, json.dumps(body).encode(), headers), within_s)
+
+    def _status(self, request: urllib.request.Request, within_s: float) -> int:
         try:
-            with urllib.request.urlopen(self.url + path, timeout=within_s) as answer:
+            with urllib.request.urlopen(request, timeout=within_s) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             with error:

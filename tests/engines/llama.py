@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import subprocess
+import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.engines.engine import ENGINES, Engine, Users
 from tests.support.servers import free_port
+from tests.support.wait import until_sync
 
 __all__ = ["LlamaServer", "weights"]
 
@@ -34,20 +39,59 @@ class LlamaServer(Engine):
     def __init__(self, home: Path, models: Path) -> None:
         super().__init__(home, free_port())
         self._models = models
+        self._router = False
 
     def argv(
-        self, *, kind: str = "right", alias: str = "demo", router: bool = False, inner: int = 32, more: Any = ()
+        self,
+        *,
+        kind: str = "right",
+        alias: str = "demo",
+        router: bool = False,
+        inner: int = 32,
+        context: int = 8192,
+        metrics: bool = True,
+        more: Sequence[str] = (),
     ) -> list[str | Path]:
+        self._router = router
         file = weights(self._models, kind, inner)
         common = ["--host", "127.0.0.1", "--port", str(self.port), "--threads", "1", "--parallel", "1", "--offline"]
-        common += ["--ctx-size", "8192", *(("--metrics",) if "--no-metrics" not in more else ())]
-        common += [one for one in more if one != "--no-metrics"]
+        common += ["--ctx-size", str(context), *(("--metrics",) if metrics else ()), *more]
         if not router:
             return [SERVER, "--model", file, "--alias", alias, *common]
         folder = self.home / "models"
         folder.mkdir(exist_ok=True)
         shutil.copy(file, folder / f"{alias}.gguf")
         return [SERVER, "--models-dir", folder, *common]
+
+    def start(self, *, wait: bool = True, **options: Any) -> None:
+        super().start(wait=wait, **options)
+        if wait and self._router:
+            self._load()
+
+    def _load(self) -> None:
+        body = json.dumps({"model": "demo"}).encode()
+        request = urllib.request.Request(f"{self.url}/models/load", body, {"Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=30).close()
+        until_sync(lambda: self.status("/metrics?model=demo") == 200, 30.0)
+
+    def metric(self, name: str) -> float:
+        """One of its metrics; 0 when it does not say."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/metrics?model=demo", timeout=2) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return 0.0
+        return next((float(line.split()[-1]) for line in lines if line.startswith(f"{name} ")), 0.0)
+
+    def damage(self) -> None:
+        """The model's file is no model any more."""
+        (self.home / "models/demo.gguf").write_bytes(b"not a model")
+
+    def kill_worker(self) -> None:
+        """SIGKILL to the model's process; returns once the router knows."""
+        pid = self.worker()
+        os.kill(pid, signal.SIGKILL)
+        until_sync(lambda: pid not in self.children(), 10.0)
 
     def env(self, **_: Any) -> dict[str, str]:
         return {"HOME": str(self.home), "LLAMA_CACHE": str(self.home / "cache"), "PATH": os.environ["PATH"]}

@@ -11,11 +11,12 @@ from typing import Any
 
 from click.testing import CliRunner
 
+from probes.outcome import Outcome
 from steerd import config
 from steerd.agent.agent import Agent
 from steerd.cli import probe
 from steerd.model.vote import Verdict, Vote
-from tests.agent.test_agent import Ears
+from tests.agent.test_agent import Ears as AlertEars
 from tests.support.agent_rig import running
 from tests.support.wait import until
 
@@ -63,6 +64,17 @@ def seen(file: Path, *more: str, endpoint: str | None = "e1") -> Seen:
     return Seen(result.exit_code, answer["verdict"], checks)
 
 
+class Ears(AlertEars):
+    """Keeps every look's outcome too, by check."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outcomes: dict[str, list[Outcome]] = {}
+
+    def on_look(self, endpoint: str, service: str, zone: str, check: str, *, outcome: Outcome, delay_s: float) -> None:
+        self.outcomes.setdefault(check, []).append(outcome)
+
+
 @dataclass
 class Watched:
     """An agent that watches `e1`."""
@@ -82,10 +94,9 @@ class Watched:
         """The looks of one check in a row."""
         return self.agent._box.run("e1", check)
 
-    async def until(self, verdict: Verdict, *checks: str) -> Vote:
-        """The vote once it has this verdict for reason of one of these checks."""
-        await until(lambda: self.verdict is verdict and (not checks or self.vote.check in checks), 60.0)
-        return self.vote
+    async def until(self, verdict: Verdict) -> None:
+        """Until the agent's verdict is this one."""
+        await until(lambda: self.verdict is verdict, 60.0)
 
     async def until_error(self, check: str, words: str) -> None:
         """Until this check's ERROR with these words stands in the vote as well."""

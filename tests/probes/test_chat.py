@@ -192,6 +192,7 @@ async def test_an_end_that_never_comes_fails(look: Look, site: Site) -> None:
         (400, '{"message": "Invalid model name passed"}', Status.FAIL, "model not found"),
         (400, '{"error": {"message": "model is not loaded"}}', Status.FAIL, "model not loaded"),
         (404, '{"error": "No models loaded. Please load a model first."}', Status.FAIL, "model not loaded"),
+        (400, '{"error": "Model doubler is not ready yet."}', Status.FAIL, "model not ready"),
         (400, '{"message": "the image could not be loaded"}', Status.ERROR, "HTTP 400: request refused"),
         (400, '{"message": "unknown field stream_options"}', Status.ERROR, "HTTP 400: request refused"),
         (422, "", Status.ERROR, "HTTP 422: request refused"),
