@@ -160,6 +160,15 @@ async def test_only_long_prompts_go_wrong(server: ModelServer) -> None:
         await told(agent, Verdict.HEALTHY)
 
 
+async def test_a_silent_fall_back_to_the_cpu_is_degraded(server: ModelServer) -> None:
+    async with watching(server, user_path={"token_rate": 100.0, "ttft": 4.0, "ttft_limit": 4.0}) as agent:
+        server.mode("cpu", factor=40.0)
+        vote = await told(agent, Verdict.DEGRADED, "user_path")
+        assert (vote.layer, vote.reason) == (Layer.USER_PATH, "tokens come slower than their objective")
+        server.mode("healthy")
+        await told(agent, Verdict.HEALTHY)
+
+
 @pytest.mark.parametrize(
     ("mode", "check", "needle"),
     [

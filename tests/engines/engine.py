@@ -20,7 +20,7 @@ from tests.support.wait import until_sync
 
 __all__ = ["ENGINES", "Engine", "Users", "starved"]
 
-ENGINES = Path(os.environ.get("ENGINES") or ROOT / ".engines")
+ENGINES = ROOT / (os.environ.get("ENGINES") or ".engines")
 """Where scripts/setup-engines.sh puts the engines: `llama-server`, and `venv` with MLServer and the gguf package."""
 
 _ON_S, _OFF_S = 0.01, 0.19
