@@ -77,7 +77,7 @@ class ProgressProbe:
         hidden: list[str] = []
         scraped: list[Scrape] = []
         outcome = await guarded(self.layer, deadline, clock, self._read(target, clock, hidden, scraped))
-        outcome = self._judge(target, clock, scraped[0]) if scraped else _unknown(outcome)
+        outcome = self._judge(target, clock, scraped[0]) if scraped else self._unknown(outcome)
         return scrubbed(outcome, hidden)
 
     async def moves(self, target: Target, deadline: float, *, gap_s: float = GAP_S) -> bool | None:
@@ -123,6 +123,16 @@ class ProgressProbe:
         except _UnreadableError as error:
             return self._error(clock, str(error))
         return result(Status.PASS, self.layer, clock)
+
+    def _unknown(self, outcome: Outcome) -> Outcome:
+        """A scrape that failed says nothing of progress. `transport` stays where no connection to the endpoint's own server could be
+        made: other checks say so then, and there is nothing to fix about this one. Metrics elsewhere only this check knows."""
+        if outcome.status is Status.ERROR:
+            return outcome
+        unreachable = outcome.transport and not outcome.unanswered and outcome.stages.connect_s is None
+        own = self._port is None and self._url is None
+        reason = f"the metrics cannot be read: {outcome.reason}"
+        return replace(outcome, status=Status.ERROR, reason=reason, transport=unreachable and own, unanswered=False)
 
     def _judge(self, target: Target, clock: StageClock, scrape: Scrape) -> Outcome:
         if scrape.problem is not None:
@@ -191,16 +201,6 @@ class ProgressProbe:
             raise _UnreadableError(f"the metrics are no metrics text: {found.broken}")
         now = asyncio.get_running_loop().time()
         return scrape_of(self._metrics, found, at=now, wall=time.time(), model=target.model)
-
-
-def _unknown(outcome: Outcome) -> Outcome:
-    """A scrape that failed says nothing of progress. `transport` stays where no connection could be made: other checks say so
-    then, and there is nothing to fix about this one."""
-    if outcome.status is Status.ERROR:
-        return outcome
-    unreachable = outcome.transport and not outcome.unanswered and outcome.stages.connect_s is None
-    reason = f"the metrics cannot be read: {outcome.reason}"
-    return replace(outcome, status=Status.ERROR, reason=reason, transport=unreachable, unanswered=False)
 
 
 def _readings(scrape: Scrape, before: Mapping[str, float]) -> dict[str, float]:

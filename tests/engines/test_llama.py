@@ -34,7 +34,7 @@ WELL = {"liveness": ("PASS", None), "readiness": ("PASS", None)}
 CHECKS: dict[str, dict[str, Any]] = {
     "liveness": {"interval": "400ms", "timeout": "400ms"},
     "readiness": {"interval": "400ms", "timeout": "400ms"},
-    "progress": {"interval": "400ms", "timeout": "400ms", "stall": "1500ms"},
+    "progress": {"interval": "400ms", "timeout": "400ms", "stall": "3s"},
     "user_path": {"interval": "2s", "timeout": "2s", "ttft": "500ms", "ttft_limit": "1500ms"},
 }
 ROUTED = {"path": "/metrics?model=$model"}
@@ -204,7 +204,7 @@ ALONE = (
         "wrong answers",
         partial(another, kind="random"),
         "unhealthy",
-        {**WELL, "progress": ("PASS", None), "user_path": ("FAIL", "wrong answer")},
+        {**WELL, "progress": ("PASS", None), "user_path": ("FAIL", "wrong answer|gibberish: .*|empty answer")},
         ("user_path",),
         Layer.CORRECTNESS,
         transport=False,
@@ -276,7 +276,11 @@ BEHIND = (
         "engine killed behind a live front",
         partial(worker_killed, autoload=False),
         "unhealthy",
-        {**WELL, "user_path": ("FAIL", "model not loaded"), "progress": ("ERROR", "the metrics cannot be read: ...")},
+        {
+            **WELL,
+            "user_path": ("FAIL", "model not loaded"),
+            "progress": ("ERROR", "the metrics cannot be read: HTTP [45]00"),
+        },
         ("user_path",),
         Layer.READINESS,
         start={**ROUTER, "more": ("--no-models-autoload",)},
@@ -285,7 +289,7 @@ BEHIND = (
         "engine killed behind a live front and its file damaged",
         partial(worker_killed, autoload=True),
         "unhealthy",
-        {**WELL, "user_path": ("FAIL", "HTTP 500"), "progress": ("ERROR", "the metrics cannot be read: ...")},
+        {**WELL, "user_path": ("FAIL", "HTTP 500"), "progress": ("ERROR", "the metrics cannot be read: HTTP [45]00")},
         ("user_path",),
         Layer.USER_PATH,
         start=ROUTER,

@@ -36,7 +36,7 @@ PROGRESS = {
     "settings": {
         "running": ["rest_server_requests_in_progress"],
         "steps": ["model_infer_request_duration_count", "model_infer_request_success_total"],
-        "stall": "1500ms",
+        "stall": "3s",
     },
     "why": "requests are in progress and none ends",
 }
@@ -150,7 +150,7 @@ CASES = (
         {**WELL, "progress": ("FAIL", "no progress: busy and not one step"), "user_path": NO_ANSWER},
         ("progress", "user_path"),
         transport=True,
-        probe=("--for", "3s"),
+        probe=("--for", "6s"),
     ),
     Case(
         "engine killed behind a live front",

@@ -233,3 +233,16 @@ async def test_metrics_of_one_model_of_several_are_asked_for_by_its_id(look: Loo
     outcome = await progress(look, url, path="/metrics?model=$model")
     assert outcome.status is Status.ERROR
     assert "set `model` of the service" in (outcome.reason or outcome.detail or "")
+
+
+async def test_only_metrics_of_the_endpoints_own_server_are_another_checks_news_when_refused(
+    look: Look, serve: Callable[..., Awaitable[int]]
+) -> None:
+    async def nothing(*_: Any) -> None: ...
+
+    port = await serve(nothing)
+    refused = await progress(look, "http://127.0.0.1:1")
+    elsewhere = await progress(look, f"http://127.0.0.1:{port}", port=1)
+    assert (refused.status, refused.transport) == (Status.ERROR, True)
+    assert (elsewhere.status, elsewhere.transport) == (Status.ERROR, False)  # to be told: nobody else looks there
+    assert refused.reason == elsewhere.reason == "the metrics cannot be read: connection refused"
