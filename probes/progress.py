@@ -125,8 +125,8 @@ class ProgressProbe:
         return result(Status.PASS, self.layer, clock)
 
     def _unknown(self, outcome: Outcome) -> Outcome:
-        """A scrape that failed says nothing of progress. `transport` stays where no connection to the endpoint's own server could be
-        made: other checks say so then, and there is nothing to fix about this one. Metrics elsewhere only this check knows."""
+        """A scrape that failed says nothing of progress. `transport` stays where no connection to the endpoint's own server could
+        be made: other checks say so then, and there is nothing to fix about this one. Metrics elsewhere only this check knows."""
         if outcome.status is Status.ERROR:
             return outcome
         unreachable = outcome.transport and not outcome.unanswered and outcome.stages.connect_s is None
