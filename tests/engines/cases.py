@@ -14,7 +14,7 @@ from typing import Any
 from steerd.model.sample import Layer
 from steerd.model.vote import Verdict
 from tests.engines.telling import Watched, seen, watching
-from tests.support.wait import until
+from tests.support.wait import until, until_sync
 
 __all__ = ["Case", "agent_tells", "probe_tells"]
 
@@ -50,8 +50,7 @@ class Case:
 
 def probe_tells(case: Case, server: Any, file: Path) -> None:
     """`steerd probe` before, during and after."""
-    before = seen(file)
-    assert (before.code, before.verdict) == (0, "healthy"), before
+    until_sync(lambda: seen(file).verdict == "healthy", 30.0)
     with case.breaks(server):
         found = seen(file, *case.probe)
     assert (found.code, found.verdict) == (CODES[case.verdict], case.verdict), found
@@ -60,8 +59,7 @@ def probe_tells(case: Case, server: Any, file: Path) -> None:
         assert _is(found.checks[check][2], reason), (check, found)
     if case.layer is not None:
         assert any(found.checks[check][0] == case.layer for check in case.blames), found
-    after = seen(file)
-    assert (after.code, after.verdict) == (0, "healthy"), after
+    until_sync(lambda: seen(file).verdict == "healthy", 30.0)
 
 
 async def agent_tells(case: Case, server: Any, file: Path) -> None:

@@ -87,6 +87,7 @@ class Engine:
         """SIGSTOP: connections are still taken by the kernel, nothing is answered."""
         pid = pid or self.pid
         os.kill(pid, signal.SIGSTOP)
+        until_sync(lambda: _stopped(pid), 10.0)  # on a host at its limits threads run on for a while
         try:
             yield
         finally:
@@ -123,6 +124,11 @@ def _alive(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
+
+
+def _stopped(pid: int) -> bool:
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(") T " in thread.read_text() for thread in threads)
 
 
 @contextlib.contextmanager

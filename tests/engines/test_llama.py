@@ -32,10 +32,10 @@ pytestmark = pytest.mark.engines
 
 WELL = {"liveness": ("PASS", None), "readiness": ("PASS", None)}
 CHECKS: dict[str, dict[str, Any]] = {
-    "liveness": {"interval": "400ms", "timeout": "400ms"},
-    "readiness": {"interval": "400ms", "timeout": "400ms"},
-    "progress": {"interval": "400ms", "timeout": "400ms", "stall": "3s"},
-    "user_path": {"interval": "2s", "timeout": "2s", "ttft": "500ms", "ttft_limit": "1500ms"},
+    "liveness": {"interval": "1s", "timeout": "1s"},
+    "readiness": {"interval": "1s", "timeout": "1s"},
+    "progress": {"interval": "1s", "timeout": "1s", "stall": "5s"},
+    "user_path": {"interval": "3s", "timeout": "3s", "ttft": "1s", "ttft_limit": "2500ms"},
 }
 ROUTED = {"path": "/metrics?model=$model"}
 
@@ -182,7 +182,7 @@ ALONE = (
         {**WELL, "progress": ("SATURATED", "queue over its limit"), "user_path": BUSY},
         ("progress", "user_path"),
         settings={"progress": {"queue": 2}},
-        probe=("--for", "1s"),
+        probe=("--for", "3s"),
     ),
     Case(
         "ttft x10",
@@ -218,7 +218,7 @@ ALONE = (
         Layer.CORRECTNESS,
         transport=False,
         settings=LONG,
-        probe=("--for", "3s"),
+        probe=("--for", "4s"),
     ),
     Case(
         "wrong model id",
@@ -257,7 +257,7 @@ ALONE = (
         "healthy",
         {**WELL, "user_path": ("ERROR", "HTTP 400: request refused")},
         settings=LONG,
-        probe=("--for", "3s"),
+        probe=("--for", "4s"),
     ),
 )
 ROUTER = {"router": True}

@@ -31,8 +31,8 @@ pytestmark = pytest.mark.engines
 PROGRESS = {
     "layer": "progress",
     "kind": "progress",
-    "interval": "400ms",
-    "timeout": "400ms",
+    "interval": "1s",
+    "timeout": "1s",
     "settings": {
         "running": ["rest_server_requests_in_progress"],
         "steps": ["model_infer_request_duration_count", "model_infer_request_success_total"],
@@ -43,13 +43,13 @@ PROGRESS = {
 OWN = {"mlserver": {"extends": "kserve", "help": "MLServer", "checks": {"progress": PROGRESS}}}
 GATES = ("liveness", "readiness", "model", "metadata")
 CHECKS: dict[str, dict[str, Any]] = {
-    **{name: {"interval": "500ms", "timeout": "500ms"} for name in GATES},
+    **{name: {"interval": "1s", "timeout": "1s"} for name in GATES},
     "progress": {},
     "user_path": {
         "inputs": INPUTS,
-        "interval": "2s",
-        "timeout": "1s",
-        "slow": "500ms",
+        "interval": "3s",
+        "timeout": "3s",
+        "slow": "1s",
         "json": {"path": "outputs.0.data.1", "equals": 4},
     },
 }
@@ -104,9 +104,9 @@ def worker_frozen(server: MLServer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def busy(server: MLServer) -> Iterator[None]:
-    """Six users of a worker that needs 0.3 s for each of them."""
-    server.restart(work_s=0.3)
-    with server.users(6):
+    """Ten users of a worker that needs 0.5 s for each of them."""
+    server.restart(work_s=0.5)
+    with server.users(10):
         yield
     server.restart()
 
@@ -188,9 +188,9 @@ CASES = (
     ),
     Case(
         "slow",
-        partial(another, work_s=0.7),
+        partial(another, work_s=1.5),
         "degraded",
-        {**WELL, "user_path": ("SLOW", "slower than 0.5 s")},
+        {**WELL, "user_path": ("SLOW", "slower than 1 s")},
         ("user_path",),
         Layer.USER_PATH,
     ),
