@@ -55,7 +55,8 @@ class LlamaServer(Engine):
         self._router = router
         file = weights(self._models, kind, inner)
         common = ["--host", "127.0.0.1", "--port", str(self.port), "--threads", "1", "--parallel", "1", "--offline"]
-        common += ["--ctx-size", str(context), *(("--metrics",) if metrics else ()), *more]
+        # By default it has so few threads for HTTP that waiting users leave none for looks: that is a hang, seen from outside.
+        common += ["--threads-http", "32", "--ctx-size", str(context), *(("--metrics",) if metrics else ()), *more]
         if not router:
             return [SERVER, "--model", file, "--alias", alias, *common]
         folder = self.home / "models"
