@@ -18,7 +18,7 @@ UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generat
 # Extras whose clients the tests use.
 CLIENTS := aws grpc kafka nats postgres redis
 
-.PHONY: help demo test lint format bench bench-probes sim coverage mutants image lock clean run-env dev-env
+.PHONY: help demo test test-engines lint format bench bench-probes sim coverage mutants image lock clean run-env dev-env
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,10 @@ test: dev-env ## all tests and linters; installs missing test servers where it m
 	@scripts/test-other-pythons.sh
 	@echo "==> all tests on $$($(BIN)/python --version)"
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-engines: dev-env ## the failure modes on real engines, llama.cpp and MLServer, which it gets the first time (10 minutes more)
+	@scripts/setup-engines.sh
+	@$(BIN)/python -m pytest -m engines tests/engines $(ARGS)
 
 lint: dev-env ## ruff, mypy --strict and the import contracts
 	@$(BIN)/ruff check .
@@ -67,10 +71,11 @@ lock: ## resolve the dependencies of pyproject.toml anew into the lock files (ne
 	@command -v uv > /dev/null || { echo "error: 'make lock' needs uv on PATH (https://docs.astral.sh/uv)" >&2; exit 1; }
 	@$(UV_COMPILE) $(ARGS) pyproject.toml --output-file requirements.lock
 	@$(UV_COMPILE) $(ARGS) --group build --output-file requirements-build.lock
+	@$(UV_COMPILE) $(ARGS) --group engines --output-file requirements-engines.lock
 	@$(UV_COMPILE) $(ARGS) pyproject.toml --group dev --group servers $(CLIENTS:%=--extra %) --output-file requirements-dev.lock
 
 clean: ## remove the environments, caches and build results
-	rm -rf .venv .venv-3.* build dist .coverage coverage.xml
+	rm -rf .venv .venv-3.* .engines build dist .coverage coverage.xml
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find steerd probes tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from yarl import URL
 
-from probes.errors import MisconfiguredError, SettingError
-from probes.settings import text
+from probes.errors import MisconfiguredError
+from probes.settings import port_of, text
 from probes.target import Target
 
 __all__ = ["Address", "AddressSettings", "host_of", "is_address"]
@@ -38,10 +38,7 @@ class AddressSettings:
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> AddressSettings:
         """Reads the settings. Raises `SettingError`."""
-        port = settings.get("port")
-        if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536):
-            raise SettingError(f"port: {port!r} is not a port: write 1 to 65535")
-        return cls(text(settings, "url"), text(settings, "host"), port)
+        return cls(text(settings, "url"), text(settings, "host"), port_of(settings))
 
     def name_of(self, target: Target) -> str:
         """The name to resolve for `target`; nothing where there is none, or the target brings an address of its own."""

@@ -18,6 +18,11 @@ _HTTP = Kind(
         Setting("path", "string", "path under the endpoint's URL; $model stands for the model's id", ""),
         Setting("body", "string", "request body, sent with POST"),
         Setting("status", "any", "status codes that pass: 200, '200-299' or a list", "200-299"),
+        Setting(
+            "unready",
+            "any",
+            "status codes that say the endpoint is not ready, where they would else be the check's mistake: 400",
+        ),
         Setting("pattern", "string", "regular expression that the body must contain"),
         Setting("json", "any", "conditions on a JSON body: {path: data.*.id, contains: $model}, or a list of those"),
         Setting("slow", "duration", "an answer that takes longer is SLOW"),

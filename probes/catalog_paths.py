@@ -112,7 +112,8 @@ PATHS: tuple[Kind, ...] = (
         "progress",
         "Forward movement read from the engine's own metrics; costs no tokens",
         (
-            Setting("path", "string", "path of the metrics", "/metrics"),
+            Setting("path", "string", "path of the metrics; $model stands for the model's id", "/metrics"),
+            Setting("port", "int", "port of the metrics on the endpoint's host, where they have one of their own"),
             Setting("stall", "duration", "busy without a step for this long is hung", 60.0),
             Setting("sample", "duration", "time between two readings, as the check's interval says", 10.0),
             Setting("running", "strings", "metrics of requests being served; of several names the first that is there"),

@@ -19,7 +19,7 @@ from probes.guard import outcome_of, result
 from probes.headers import request_headers
 from probes.http_client import HttpClient, Request, join, read_bounded
 from probes.http_probe import VersionLabel
-from probes.http_status import is_missing_model, shown, status_fault
+from probes.http_status import no_model, shown, status_fault
 from probes.json_call import tokens_in
 from probes.outcome import Layer, Outcome, Status
 from probes.questions import Question
@@ -252,8 +252,10 @@ class ChatLook:
     async def _refused(self, response: aiohttp.ClientResponse) -> Outcome:
         self._refusal = True
         body, _ = await read_bounded(response, _ERROR_BODY)
-        if response.status in (400, 404, 422) and is_missing_model(shown(body)):
-            return self.ended(Status.FAIL, "model not found", shown(body), layer=Layer.READINESS)
+        words = shown(body)
+        missing = no_model(response.status, words)
+        if missing is not None:
+            return self.ended(Status.FAIL, missing, words, layer=Layer.READINESS)
         return self.of(status_fault(response.status, body, reads_queue=True))
 
     async def _not_a_stream(self, response: aiohttp.ClientResponse) -> Outcome:

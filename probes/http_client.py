@@ -151,7 +151,9 @@ def join(base: str, path: str) -> URL:
     if prefix.endswith("/v1") and path.startswith("/v1/"):
         prefix = prefix.removesuffix("/v1")
     relative, _, query = path.partition("?")
-    return root.with_path(prefix + "/" + relative.lstrip("/"), encoded="%" in relative).with_query(query or None)
+    found = root.with_path(prefix + "/" + relative.lstrip("/"), encoded="%" in relative)
+    # Parsed rather than set: what is quoted already stays so.
+    return URL(f"{found}?{query.replace('#', '%23')}") if query else found
 
 
 async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:

@@ -70,6 +70,8 @@ class HttpSettings:
     path: str
     body: str | None
     status: StatusSet
+    unready: StatusSet | None
+    """Statuses that blame the endpoint where they would else blame the check."""
     pattern: re.Pattern[str] | None
     conditions: tuple[Condition, ...]
     slow_s: float | None
@@ -98,6 +100,7 @@ class HttpSettings:
             path=text(settings, "path", "") or "",
             body=text(settings, "body"),
             status=status,
+            unready=None if settings.get("unready") is None else StatusSet.of(settings["unready"], "unready"),
             pattern=None if wanted is None else pattern("pattern", wanted),
             conditions=conditions,
             slow_s=number(settings, "slow"),
@@ -146,6 +149,8 @@ class HttpSettings:
     ) -> Fault | None:
         """What is wrong with an answer that redirects nowhere, or None."""
         if status not in self.status:
+            if self.unready is not None and status in self.unready:
+                return Fault(Status.FAIL, f"HTTP {status}: not ready", detail=shown(body) or None)
             return status_fault(status, body)
         unmet = self._unmet(target, headers, body, whole=whole)
         if unmet is not None:

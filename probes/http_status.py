@@ -8,7 +8,7 @@ from probes.faults import Fault
 from probes.json_path import BadJsonError, parse, values_at
 from probes.outcome import Status
 
-__all__ = ["is_full", "is_missing_model", "shown", "status_fault"]
+__all__ = ["is_full", "no_model", "shown", "status_fault"]
 
 _FULL = re.compile(
     r"(?i)queue.{0,20}full|over(?:loaded|_?capacity)|at capacity|too many (?:requests|concurrent)|rate.?limit"
@@ -17,6 +17,10 @@ _FULL = re.compile(
 _NO_MODEL = re.compile(
     r"(?i)\bmodel\b.{0,200}?(?:not found|not exist|not available|unknown|no such)|(?:unknown|no such|invalid) model"
 )
+_UNLOADED = re.compile(
+    r"(?i)\bmodel\b.{0,200}?(?:not (?:been |currently )?loaded|unloaded)|\bno models? (?:is |are )?loaded"
+)
+_UNREADY = re.compile(r"(?i)\bmodel\b.{0,200}?not (?:yet )?ready")
 _SHOWN = 200
 
 
@@ -43,9 +47,15 @@ def is_full(words: str) -> bool:
     return _FULL.search(words) is not None
 
 
-def is_missing_model(words: str) -> bool:
-    """True when a server's own words say that it does not have the model asked for."""
-    return _NO_MODEL.search(words) is not None
+def no_model(status: int, words: str) -> str | None:
+    """The reason, when a refusal of the request says in the server's own words that it has not got the model asked for.
+
+    A front whose engine process died may say so with a 400 (llama.cpp's router does: "model is not loaded").
+    """
+    if status not in (400, 404, 422):
+        return None
+    reasons = ((_UNLOADED, "model not loaded"), (_UNREADY, "model not ready"), (_NO_MODEL, "model not found"))
+    return next((reason for pattern, reason in reasons if pattern.search(words)), None)
 
 
 def shown(body: bytes) -> str:

@@ -14,7 +14,7 @@ from probes.guard import outcome_of, result
 from probes.headers import request_headers
 from probes.http_client import HttpClient, Request, join, read_bounded
 from probes.http_probe import VersionLabel
-from probes.http_status import is_missing_model, shown, status_fault
+from probes.http_status import no_model, shown, status_fault
 from probes.json_path import BadJsonError, parse, values_at
 from probes.outcome import Layer, Outcome, Status
 from probes.settings import Resolve, Text, headers_of, json_bytes, number, text, tls_of
@@ -92,9 +92,10 @@ class JsonCaller:
         await self._client.close()
 
     def _refused(self, clock: StageClock, status: int, body: bytes, version: str | None) -> Outcome:
-        if status in (400, 404, 422) and is_missing_model(shown(body)):
-            layer = Layer.READINESS
-            return result(Status.FAIL, layer, clock, "model not found", detail=shown(body), version=version)
+        words = shown(body)
+        missing = no_model(status, words)
+        if missing is not None:
+            return result(Status.FAIL, Layer.READINESS, clock, missing, detail=words, version=version)
         fault = status_fault(status, body, reads_queue=True)
         return outcome_of(fault, self.layer, clock, version=version)
 

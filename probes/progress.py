@@ -13,8 +13,10 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from probes.address import host_of
 from probes.addresses import at_each
@@ -28,7 +30,7 @@ from probes.http_client import HttpClient, Request, join
 from probes.metrics_text import PIECE
 from probes.movement import Judgement, Movement, State, moved
 from probes.outcome import Layer, Outcome, Status
-from probes.settings import Resolve, Text, headers_of, number, text, tls_of
+from probes.settings import MODEL, Resolve, Text, headers_of, number, port_of, substitute, text, tls_of
 from probes.target import Target
 
 __all__ = ["ProgressProbe", "build"]
@@ -67,6 +69,7 @@ class ProgressProbe:
         self._metrics = EngineMetrics.of(settings)
         self._url = text(settings, "url")
         self._path = text(settings, "path", "/metrics") or ""
+        self._port = port_of(settings)
         self._stall_s = number(settings, "stall", 60.0) or 60.0
         sample_s = number(settings, "sample", 10.0) or 10.0
         # Three readings missed in a row leave a hole in which anything may have happened.
@@ -101,7 +104,7 @@ class ProgressProbe:
         scraped: list[Scrape] = []
         at = target if address is None else replace(target, address=address)
         outcome = await guarded(self.layer, deadline, clock, self._read(at, clock, hidden, scraped))
-        outcome = self._judge(target, address, clock, scraped[0]) if scraped else _unknown(outcome)
+        outcome = self._judge(target, address, clock, scraped[0]) if scraped else self._unknown(outcome)
         return scrubbed(outcome, hidden)
 
     async def moves(self, target: Target, deadline: float, *, gap_s: float = GAP_S) -> bool | None:
@@ -174,6 +177,16 @@ class ProgressProbe:
             return self._error(clock, str(error))
         return result(Status.PASS, self.layer, clock)
 
+    def _unknown(self, outcome: Outcome) -> Outcome:
+        """A scrape that failed says nothing of progress. `transport` stays where no connection to the endpoint's own server could
+        be made: other checks say so then, and there is nothing to fix about this one. Metrics elsewhere only this check knows."""
+        if outcome.status is Status.ERROR:
+            return outcome
+        unreachable = outcome.transport and not outcome.unanswered and outcome.stages.connect_s is None
+        own = self._port is None and self._url is None
+        reason = f"the metrics cannot be read: {outcome.reason}"
+        return replace(outcome, status=Status.ERROR, reason=reason, transport=unreachable and own, unanswered=False)
+
     def _judge(self, target: Target, address: str | None, clock: StageClock, scrape: Scrape) -> Outcome:
         if scrape.problem is not None:
             return self._error(clock, scrape.problem, version=scrape.version)
@@ -208,9 +221,20 @@ class ProgressProbe:
     def _error(self, clock: StageClock, reason: str, *, version: str | None = None) -> Outcome:
         return result(Status.ERROR, self.layer, clock, reason, version=version)
 
+    def _where(self, target: Target) -> URL:
+        """Where the metrics of `target` are. Raises `MisconfiguredError`."""
+        path = self._path
+        if MODEL in path:
+            path = path.replace(MODEL, quote(substitute(MODEL, target), safe=""))
+        url = join(self._url or target.url, path)
+        if self._port is None:
+            return url
+        # A port of its own is a server of its own: a prefix of the endpoint's URL means nothing there.
+        return join(str(url.origin().with_port(self._port)), path)
+
     async def _scrape(self, target: Target, clock: StageClock, hidden: list[str]) -> Scrape:
         headers = request_headers(self.layer, self._headers, self._api_key, self._resolve, hidden)
-        request = Request("GET", join(self._url or target.url, self._path), {"Accept": _ACCEPT, **headers})
+        request = Request("GET", self._where(target), {"Accept": _ACCEPT, **headers})
         found = self._metrics.reader()
         async with self._client.send(request, target, clock, fresh=True) as response:
             if response.status != 200:
@@ -231,16 +255,6 @@ class ProgressProbe:
             raise _UnreadableError(f"the metrics are no metrics text: {found.broken}")
         now = asyncio.get_running_loop().time()
         return scrape_of(self._metrics, found, at=now, wall=HOST_CLOCK.now(), model=target.model)
-
-
-def _unknown(outcome: Outcome) -> Outcome:
-    """A scrape that failed says nothing of progress. `transport` stays where no connection could be made: other checks say so
-    then, and there is nothing to fix about this one."""
-    if outcome.status is Status.ERROR:
-        return outcome
-    unreachable = outcome.transport and not outcome.unanswered and outcome.stages.connect_s is None
-    reason = f"the metrics cannot be read: {outcome.reason}"
-    return replace(outcome, status=Status.ERROR, reason=reason, transport=unreachable, unanswered=False)
 
 
 def _readings(scrape: Scrape, before: Mapping[str, float]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from probes.tls_context import TlsSettings
 
 __all__ = [
     "JSON_LIMIT",
+    "MODEL",
     "Resolve",
     "StatusSet",
     "Text",
@@ -23,6 +24,7 @@ __all__ = [
     "json_bytes",
     "number",
     "pattern",
+    "port_of",
     "strings",
     "substitute",
     "text",
@@ -52,17 +54,17 @@ class StatusSet:
         return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in self.ranges)
 
     @classmethod
-    def of(cls, value: Any) -> StatusSet:
-        """The set that a config value means."""
+    def of(cls, value: Any, name: str = "status") -> StatusSet:
+        """The set that the value of setting `name` means."""
         items = value if isinstance(value, (list, tuple)) else [value]
         ranges = []
         for item in items:
             found = re.fullmatch(r"(\d{3})(?:\s*-\s*(\d{3}))?", str(item).strip())
             if found is None or isinstance(item, bool):
-                raise SettingError(f"status: {item!r} is not a status code: write 200, '200-299' or a list of those")
+                raise SettingError(f"{name}: {item!r} is not a status code: write 200, '200-299' or a list of those")
             ranges.append((int(found[1]), int(found[2] or found[1])))
         if not ranges:
-            raise SettingError("status: name at least one status code")
+            raise SettingError(f"{name}: name at least one status code")
         return cls(tuple(ranges))
 
 
@@ -124,6 +126,14 @@ def json_bytes(settings: Mapping[str, Any], default: int) -> int:
             f"max_bytes: {found} is too much to read as JSON between other looks: write {JSON_LIMIT} at most"
         )
     return found
+
+
+def port_of(settings: Mapping[str, Any]) -> int | None:
+    """`port`: 1 to 65535."""
+    port = settings.get("port")
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536):
+        raise SettingError(f"port: {port!r} is not a port: write 1 to 65535")
+    return port
 
 
 def strings(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:

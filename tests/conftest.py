@@ -30,6 +30,13 @@ settings.load_profile("ci" if CI else "steerd")
 os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *SBIN])
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Real engines take a build: their tests are collected for `-m engines` only, as `make test-engines` asks."""
+    if collection_path == Path(__file__).parent / "engines" and "engines" not in str(config.getoption("markexpr")):
+        return True
+    return None
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """`@pytest.mark.server("named")`: without the program a test skips with its reason; with CI=true it fails."""
     for marker in item.iter_markers("server"):

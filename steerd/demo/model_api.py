@@ -125,9 +125,11 @@ class ModelApi:
         if mode is Mode.ERRORS and self._errs(behaviour.rate):
             return _error(behaviour.status, "internal error")
         if mode is Mode.LOADING and request.path not in (*self.face.live, *(self.face.metrics or ())):
-            return _error(503, "Loading model")
+            return _error(self.face.unready, "Model is not ready")
         if mode is Mode.UNAUTHORIZED and request.path.startswith("/v1/"):
             return _error(401, "Incorrect API key provided")
+        if mode is Mode.UNLOADED and request.method == "POST":
+            return _error(400, "model is not loaded")
         if mode is Mode.REFUSE and request.method == "POST":
             return _error(429, "queue is full", {"Retry-After": "1"})
         response = await handler(request)

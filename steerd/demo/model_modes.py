@@ -29,6 +29,7 @@ class Mode(StrEnum):
     ERRORS = "errors"  # [status: 500] for [rate: 1.0] of all requests, evenly spread
     UNAUTHORIZED = "unauthorized"  # 401 for everything that takes a key
     WRONG_MODEL = "wrong-model"  # serves another model than it should
+    UNLOADED = "unloaded"  # the front is well; the model's process is gone, so generations are refused with 400
     LOADING = "loading"  # 503 until the weights are there
     LONG = "long"  # answers to prompts over [words: 300] are one character repeated, the others are right
     CPU = "cpu"  # fell back to the CPU: the engine takes [factor: 10] times as long, and says where it runs

@@ -22,9 +22,9 @@ Json = Callable[[str, bool], Any]
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """`live`: paths that answer while the process does. `ready`: paths that answer 503 while the weights load. `documents`: path ->
+    """`live`: paths that answer while the process does. `ready`: paths that do not while the weights load. `documents`: path ->
     JSON. `metrics`: path -> what the engine's counters are called there. `plain`: text of `live`. `label`: the label that names
-    the model.
+    the model. `unready`: the status instead of 503 while the weights load.
     """
 
     live: tuple[str, ...] = ()
@@ -33,6 +33,7 @@ class Face:
     metrics: Mapping[str, Callable[[Engine], Rows]] | None = None
     plain: str = ""
     label: str = "model_name"
+    unready: int = 503
 
 
 def exposition(rows: Rows, model: str, label: str, stamp_ms: int | None = None) -> str:
@@ -147,8 +148,8 @@ FACES: dict[str, Face] = {
     "vllm": Face(ready=("/health",), metrics={"/metrics": vllm}),
     "sglang": Face(ready=("/health", "/health_generate"), metrics={"/metrics": _sglang}),
     "trtllm": Face(ready=("/health", "/health_generate"), metrics={"/prometheus/metrics": _trtllm}),
-    "triton": Face(live=_OIP, ready=("/v2/health/ready",), metrics={"/metrics": _triton}, label="model"),
-    "kserve": Face(live=_OIP, ready=("/v2/health/ready",)),
+    "triton": Face(live=_OIP, ready=("/v2/health/ready",), metrics={"/metrics": _triton}, label="model", unready=400),
+    "kserve": Face(live=_OIP, ready=("/v2/health/ready",), unready=400),
     "tgi": Face(
         ready=("/health",), documents={"/info": lambda model, _: {"model_id": model}}, metrics={"/metrics": _tgi}
     ),

@@ -94,6 +94,7 @@ async def told(agent: Agent, wanted: Verdict, check: str | None = None) -> Vote:
         ("gibberish", Verdict.UNHEALTHY, "user_path", Layer.CORRECTNESS, "gibberish: one character repeated", False),
         ("garbage", Verdict.UNHEALTHY, "user_path", Layer.CORRECTNESS, "wrong answer", False),
         ("wrong-model", Verdict.UNHEALTHY, "readiness", Layer.READINESS, "model not found", False),
+        ("unloaded", Verdict.UNHEALTHY, "user_path", Layer.READINESS, "model not loaded", False),
         ("slow", Verdict.DEGRADED, "user_path", Layer.USER_PATH, "time to first token over its objective", False),
         ("loading", Verdict.UNHEALTHY, "readiness", Layer.READINESS, "HTTP 503", False),
         ("refuse", Verdict.SATURATED, "user_path", Layer.USER_PATH, "HTTP 429: full", False),
@@ -155,6 +156,15 @@ async def test_only_long_prompts_go_wrong(server: ModelServer) -> None:
         server.mode("long")
         vote = await told(agent, Verdict.UNHEALTHY)
         assert (vote.layer, vote.reason) == (Layer.CORRECTNESS, "gibberish: one character repeated")
+        server.mode("healthy")
+        await told(agent, Verdict.HEALTHY)
+
+
+async def test_a_silent_fall_back_to_the_cpu_is_degraded(server: ModelServer) -> None:
+    async with watching(server, user_path={"token_rate": 100.0, "ttft": 4.0, "ttft_limit": 4.0}) as agent:
+        server.mode("cpu", factor=40.0)
+        vote = await told(agent, Verdict.DEGRADED, "user_path")
+        assert (vote.layer, vote.reason) == (Layer.USER_PATH, "tokens come slower than their objective")
         server.mode("healthy")
         await told(agent, Verdict.HEALTHY)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.tree import ROOT
 
-LOCKS = ("requirements.lock", "requirements-build.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-build.lock", "requirements-dev.lock", "requirements-engines.lock")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -60,6 +60,7 @@ def test_no_addresses(name: str) -> None:
     [
         ("requirements.lock", PROJECT["project"]["dependencies"]),
         ("requirements-build.lock", PROJECT["dependency-groups"]["build"]),
+        ("requirements-engines.lock", PROJECT["dependency-groups"]["engines"]),
         ("requirements-dev.lock", PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]),
     ],
 )

@@ -91,3 +91,39 @@ def test_a_policy_of_the_machines_own_is_left_alone(tmp_path: Path) -> None:
     program(tmp_path, "policy-rc.d", "exit 101 # mine")
     bash("apt_install one", tmp_path, POLICY_RC_D=str(policy), LOG=str(tmp_path / "log"), WORKS_AT="1")
     assert "# mine" in policy.read_text()
+
+
+def test_engines_without_a_compiler_are_refused_in_one_line(tmp_path: Path) -> None:
+    result = subprocess.run(
+        ["scripts/setup-engines.sh"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "ENGINES": str(tmp_path), "CXX": "no-such-compiler"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.splitlines() == [
+        "error: llama.cpp is built here and no-such-compiler is not installed: on Debian apt-get install g++, or set CXX"
+    ]
+    assert {p.name for p in tmp_path.iterdir()} == {".gitignore"}, "nothing was downloaded"
+
+
+def test_real_engines_are_tested_only_when_asked_for(tmp_path: Path) -> None:
+    def collected(*arguments: str) -> str:
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--collect-only",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            *arguments,
+            "tests",
+        ]
+        command.append(f"--ignore-glob={ROOT}/tests/[!e]*")
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+
+    assert "tests/engines/" not in collected() + collected("-m", "not slow")
+    assert "tests/engines/test_mlserver.py" in collected("-m", "engines")

@@ -145,6 +145,14 @@ def test_a_wrong_model_is_not_ready(model_server: ModelServer, mode: str) -> Non
     assert found["user_path"] == ("readiness", "FAIL", "model not found")
 
 
+def test_a_front_whose_engine_lost_the_model_is_not_ready(model_server: ModelServer) -> None:
+    model_server.mode("unloaded")  # as llama.cpp's router answers once the model's process was killed
+    found = seen(model_server, *QUICK)
+    assert found["verdict"] == "unhealthy"
+    assert [found[name][1] for name in ("liveness", "readiness", "progress")] == ["PASS"] * 3
+    assert found["user_path"] == ("readiness", "FAIL", "model not loaded")
+
+
 def test_a_first_token_ten_times_as_slow_is_degraded(model_server: ModelServer) -> None:
     model_server.mode("slow", factor=20)
     found = seen(model_server, "--set", "checks.user_path.ttft=100ms")

@@ -133,6 +133,7 @@ async def test_a_value_that_would_break_the_header_is_an_error_of_the_check(
         ("/x", "", "/x"),
         ("", "/h?deep=1&b=2", "/h?deep=1&b=2"),
         ("", "/v2/models/$model/ready", "/v2/models/org%2Fm%201/ready"),
+        ("", "/metrics?model=$model&x=%26", "/metrics?model=org/m%201&x=%26"),
     ],
 )
 async def test_how_paths_join(look: Look, site: Site, base: str, path: str, asked: str) -> None:

@@ -204,3 +204,45 @@ async def test_looks_at_once_share_one_answer(site: Site) -> None:
     finally:
         await probe.close()
     assert asked == [2]
+
+
+async def test_metrics_on_a_port_of_their_own_are_those_of_each_endpoints_host(
+    look: Look, site: Site, model_server: ModelServer
+) -> None:
+    asked: list[str] = []
+
+    async def metrics(request: web.Request) -> web.Response:
+        asked.append(request.host)
+        return web.Response(text="vllm:num_requests_running 0\nvllm:iteration_tokens_total_count 1\n")
+
+    port = int((await site({"/metrics": metrics})).rpartition(":")[2])
+    outcome = await progress(look, f"{model_server.url}/v1", path="/metrics", port=port)
+    assert outcome.status is Status.PASS
+    await progress(look, "http://localhost:1", port=port)
+    assert asked == [f"127.0.0.1:{port}", f"localhost:{port}"]
+
+
+async def test_metrics_of_one_model_of_several_are_asked_for_by_its_id(look: Look, site: Site) -> None:
+    async def metrics(request: web.Request) -> web.Response:
+        known = request.query.get("model") == "org/big model"
+        return web.Response(status=200 if known else 400, text="vllm:num_requests_running 0\n")
+
+    url = await site({"/metrics": metrics})
+    outcome = await progress(look, url, path="/metrics?model=$model", model="org/big model")
+    assert outcome.status is Status.PASS
+    outcome = await progress(look, url, path="/metrics?model=$model")
+    assert outcome.status is Status.ERROR
+    assert "set `model` of the service" in (outcome.reason or outcome.detail or "")
+
+
+async def test_only_metrics_of_the_endpoints_own_server_are_another_checks_news_when_refused(
+    look: Look, serve: Callable[..., Awaitable[int]]
+) -> None:
+    async def nothing(*_: Any) -> None: ...
+
+    port = await serve(nothing)
+    refused = await progress(look, "http://127.0.0.1:1")
+    elsewhere = await progress(look, f"http://127.0.0.1:{port}", port=1)
+    assert (refused.status, refused.transport) == (Status.ERROR, True)
+    assert (elsewhere.status, elsewhere.transport) == (Status.ERROR, False)  # to be told: nobody else looks there
+    assert refused.reason == elsewhere.reason == "the metrics cannot be read: connection refused"

@@ -69,7 +69,10 @@ async def test_weights_that_still_load_are_not_ready(stack_looks: Any, server: M
     server.mode("loading")
     outcomes = await stack_looks()
     if server.stack != "http":
-        assert any(o.reason and o.reason.startswith("HTTP 503") for o in outcomes.values()), told(outcomes)
+        gates = [o for o in outcomes.values() if o.layer in (Layer.LIVENESS, Layer.READINESS)]
+        assert any(o.status is Status.FAIL and (o.reason or "").startswith("HTTP ") for o in gates), told(outcomes)
+    needed = [check.name for check in stacks.load(server.stack).checks if not check.optional and check.kind == "http"]
+    assert not any(outcomes[name].status is Status.ERROR for name in needed), told(outcomes)
     assert not any(o.transport and o.status is Status.FAIL for o in outcomes.values())  # not ready, and not dead
 
 

@@ -60,6 +60,7 @@ async def test_completions_of_text(
         ("healthy", Status.PASS, None),
         ("garbage", Status.FAIL, "two texts have the same embedding"),
         ("wrong-model", Status.FAIL, "model not found"),
+        ("unloaded", Status.FAIL, "model not loaded"),
         ("refuse", Status.SATURATED, "HTTP 429: full"),
         ("unauthorized", Status.ERROR, "HTTP 401: credentials refused"),
         ("stall", Status.FAIL, "no answer in time"),
