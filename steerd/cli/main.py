@@ -22,6 +22,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "history": "what happened, and who or what did it",
         "probe": "run an endpoint's checks once from here",
         "stacks": "serving stacks known, and what each checks",
+        "providers": "traffic systems steerd writes to; `providers test` tries one out",
         "simulate": "rehearse faults in virtual time, before they happen",
     },
     "Move": {
