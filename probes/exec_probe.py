@@ -73,6 +73,17 @@ class _Running(asyncio.SubprocessProtocol):
             pipe.write(data)
             pipe.close()
 
+    def let_go(self) -> None:
+        """Close its pipes, which somebody outside the group may hold open, and the rest once it has ended: closing that
+        earlier would take the process's end from the loop, which then complains of a child it does not know."""
+        transport = self._transport
+        assert transport is not None
+        for number in range(3):
+            pipe = transport.get_pipe_transport(number)
+            if pipe is not None:
+                pipe.close()
+        self.ended.add_done_callback(lambda _: transport.close())
+
     def kill(self) -> None:
         """Kill the whole group, also when its first process has ended."""
         if self._transport is not None:
@@ -136,7 +147,7 @@ class ExecProbe:
         finally:
             running.kill()
             await asyncio.wait((running.ended,), timeout=_SPARE_S)
-            transport.close()
+            running.let_go()
         if running.too_much:
             return self._error(clock, "the command printed too much", detail=f"over {_MOST_BYTES} bytes")
         return self._read(clock, bytes(running.said[1]), bytes(running.said[2]), transport.get_returncode() or 0)

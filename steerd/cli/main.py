@@ -22,6 +22,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "history": "what happened, and who or what did it",
         "probe": "run an endpoint's checks once from here",
         "stacks": "serving stacks known, and what each checks",
+        "providers": "traffic systems steerd writes to; `providers test` tries one out",
         "simulate": "rehearse faults in virtual time, before they happen",
     },
     "Move": {
@@ -38,12 +39,13 @@ GROUPS: dict[str, dict[str, str]] = {
         "agent": "a probe agent",
         "coordinator": "a coordinator",
         "config": "check, show or describe the configuration",
+        "import": "a starting config from what HAProxy, Envoy or a DNS service serves already",
         "version": "which version this is",
     },
 }
 """Heading -> verb -> what it does, in the order of `--help`."""
 
-VERBS: dict[str, str] = {verb: verb for verbs in GROUPS.values() for verb in verbs}
+VERBS: dict[str, str] = {verb: verb for verbs in GROUPS.values() for verb in verbs} | {"import": "import_verb"}
 """Verb -> module in `steerd.cli` that holds its `command`."""
 
 

@@ -22,7 +22,7 @@ Deadlines are absolute seconds of `asyncio.get_running_loop().time()`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -34,6 +34,7 @@ from steerd.providers.pace import Pace, Paces
 
 __all__ = [
     "Change",
+    "ChecksRights",
     "Conflict",
     "Context",
     "Misconfigured",
@@ -123,3 +124,11 @@ class Provider(Protocol):
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """Ask every authoritative place what it serves now."""
+
+
+@runtime_checkable
+class ChecksRights(Protocol):
+    """What a provider may add: its system can tell, without a write, what the credentials may do."""
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """Rights that writing `routes` needs and the credentials lack, by the system's own names. Raises a `ProviderError`."""

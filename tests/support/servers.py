@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -20,6 +21,9 @@ __all__ = ["Process", "free_port", "home_of", "plain_user", "require"]
 
 PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin", "/sbin")
 READY_S = 15.0
+_PORTS = 12000, 32000
+_DRAW = random.SystemRandom()
+_GIVEN: set[int] = set()
 
 
 def require(program: str) -> Path:
@@ -34,20 +38,27 @@ def require(program: str) -> Path:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that is free for TCP and UDP right now."""
-    for _ in range(50):
+    """A port that is free for TCP and UDP right now, and that nobody is given by chance before its server binds it.
+
+    Below the range from which the kernel takes ports for outgoing connections, and drawn at random: tests run in several
+    processes at once.
+    """
+    for _ in range(200):
+        port = _DRAW.randrange(*_PORTS)
+        if port in _GIVEN:
+            continue
         with (
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
         ):
-            tcp.bind((host, 0))
-            port = int(tcp.getsockname()[1])
             try:
+                tcp.bind((host, port))
                 udp.bind((host, port))
             except OSError:
                 continue
-            return port
-    raise RuntimeError("no port is free for both TCP and UDP")
+        _GIVEN.add(port)
+        return port
+    raise RuntimeError(f"no port of {_PORTS[0]} to {_PORTS[1]} is free for both TCP and UDP")
 
 
 def plain_user(*names: str) -> str | None:

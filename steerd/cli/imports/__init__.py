@@ -1,0 +1,1 @@
+"""Reads what a traffic system serves already and makes a starting config of it."""

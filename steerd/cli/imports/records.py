@@ -1,0 +1,153 @@
+"""DNS zones as the vendors' own tools print them: Route 53 and Cloud DNS.
+
+Sources: Route 53 API reference, ResourceRecordSet; Cloud DNS API reference, ResourceRecordSet (v1).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+
+from steerd.cli.imports.found import Endpoint, Found, Names, Service, Unreadable
+
+__all__ = ["Member", "clouddns", "route53", "services_of"]
+
+_ADDRESSES = ("A", "AAAA")
+
+
+@dataclass(slots=True)
+class Member:
+    """What one part of a record serves: by record type, its values."""
+
+    key: str
+    weight: float = 1.0
+    region: str | None = None
+    values: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Set:
+    """One name: its members by key, its TTL in seconds, and the hosted zone of its aliases."""
+
+    members: dict[str, Member] = field(default_factory=dict)
+    ttl_s: float | None = None
+    alias_zone: str | None = None
+
+    def member(self, key: str) -> Member:
+        return self.members.setdefault(key, Member(key))
+
+
+def route53(text: str, names: Names, zone: str | None = None) -> Found:
+    """The answer of ListResourceRecordSets, as `aws route53 list-resource-record-sets` prints it. Raises `Unreadable`."""
+    data = _json(text)
+    rows = data.get("ResourceRecordSets") if isinstance(data, Mapping) else None
+    if not isinstance(rows, list):
+        raise Unreadable("no `ResourceRecordSets` stand in it: print them with `aws route53 list-resource-record-sets`")
+    sets: dict[str, _Set] = {}
+    for row in rows:
+        kind, name = row.get("Type"), str(row.get("Name", "")).rstrip(".")
+        alias = row.get("AliasTarget")
+        if kind not in (*_ADDRESSES, "CNAME") or not name:
+            continue
+        values = [str(alias["DNSName"]).rstrip(".")] if alias else [r["Value"] for r in row.get("ResourceRecords", [])]
+        found = sets.setdefault(name, _Set())
+        found.ttl_s = row.get("TTL", found.ttl_s)
+        if alias:
+            found.alias_zone = alias.get("HostedZoneId")
+        for value in [None] if "SetIdentifier" in row else values:
+            member = found.member(row["SetIdentifier"] if value is None else value)
+            member.weight = float(row.get("Weight", member.weight))
+            member.region = row.get("Region") or member.region
+            member.values.setdefault("ALIAS" if alias else kind, []).extend(values if value is None else [value])
+    settings = {"hosted_zone": zone or "SET-ME"}
+    notes = [] if zone else ["write the id of the hosted zone: providers.r53.hosted_zone"]
+    return Found("r53", "route53", settings, tuple(services_of(sets, names, notes)), tuple(notes))
+
+
+def clouddns(text: str, names: Names, zone: str | None = None, project: str | None = None) -> Found:
+    """Record sets as `gcloud dns record-sets list --zone Z --format json` prints them. Raises `Unreadable`."""
+    data = _json(text)
+    rows = data.get("rrsets") if isinstance(data, Mapping) else data
+    if not isinstance(rows, list):
+        raise Unreadable("no list of record sets: print them with `gcloud dns record-sets list --zone Z --format json`")
+    sets: dict[str, _Set] = {}
+    for row in rows:
+        kind, name = row.get("type"), str(row.get("name", "")).rstrip(".")
+        if kind not in (*_ADDRESSES, "CNAME") or not name:
+            continue
+        found = sets.setdefault(name, _Set())
+        found.ttl_s = row.get("ttl", found.ttl_s)
+        policy = row.get("routingPolicy") or {}
+        weighted = (policy.get("wrr") or {}).get("items", [])
+        items: list[tuple[float, str | None, dict[str, Any]]] = [(float(i.get("weight", 1)), None, i) for i in weighted]
+        items += [(1.0, i.get("location"), i) for i in (policy.get("geo") or {}).get("items", [])]
+        if not items:
+            items = [(1.0, None, {"rrdatas": row.get("rrdatas", [])})]
+        for number, (weight, region, item) in enumerate(items, 1):
+            values = [str(value).rstrip(".") for value in item.get("rrdatas", [])]
+            for value in values if len(items) == 1 else [None]:
+                member = found.member(value or region or str(number))
+                member.weight, member.region = weight, region
+                member.values.setdefault(kind, []).extend([value] if value else values)
+    notes = [] if zone and project else ["write the project and the managed zone: providers.clouddns"]
+    settings = {"project": project or "SET-ME", "managed_zone": zone or "SET-ME"}
+    return Found("clouddns", "clouddns", settings, tuple(services_of(sets, names, notes)), tuple(notes))
+
+
+def services_of(sets: Mapping[str, _Set], names: Names, notes: list[str]) -> Iterator[Service]:
+    """A service for each name that has something to choose from. Raises `Unreadable` when none has."""
+    any_found = False
+    for name, found in sets.items():
+        kinds = sorted({kind for member in found.members.values() for kind in member.values})
+        if len(found.members) < 2:
+            continue
+        if not set(kinds) <= set(_ADDRESSES) and len(kinds) > 1:
+            notes.append(f"{name}: {', '.join(kinds)} stand side by side, which skews the split: left out")
+            continue
+        any_found = True
+        endpoints = tuple(_endpoints(name, found, names, notes))
+        route: dict[str, Any] = {"name": name, "type": kinds if len(kinds) > 1 else kinds[0]}
+        if found.ttl_s:
+            route["ttl"] = f"{int(found.ttl_s)}s"
+        if found.alias_zone:
+            route["alias_zone"] = found.alias_zone
+        yield Service(names.take(name.split(".")[0]), endpoints, route)
+    if not any_found:
+        raise Unreadable("no name has two addresses or targets to choose from")
+
+
+def _endpoints(name: str, found: _Set, names: Names, notes: list[str]) -> Iterator[Endpoint]:
+    for member in found.members.values():
+        v4, v6 = (member.values.get(kind, []) for kind in _ADDRESSES)
+        other = [value for kind, values in member.values.items() if kind not in _ADDRESSES for value in values]
+        if len(v4) > 1 or len(v6) > 1:
+            notes.append(f"{name}: {member.key} serves several addresses, an endpoint has one: the first is taken")
+        if member.weight == 0:
+            notes.append(f"{name}: {member.key} has weight 0 now; it is an ordinary endpoint here")
+        host = (v4 or v6 or other)[0]
+        yield Endpoint(
+            names.take(name.split(".", maxsplit=1)[0], member.key),
+            f"http://{_shown(host)}",
+            address=v4[0] if v4 else None,
+            address6=v6[0] if v6 else None,
+            weight=member.weight,
+            region=member.region,
+            target=other[0] if other else None,
+        )
+
+
+def _shown(host: str) -> str:
+    try:
+        return f"[{host}]" if ip_address(host).version == 6 else host
+    except ValueError:
+        return host
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Unreadable(f"no JSON: {error}") from error

@@ -1,0 +1,199 @@
+"""A round trip through one provider, step by step, so that a human sees what works and what is missing before 3 a.m.
+
+Reading changes nothing. Writing moves a scratch record or backend that nobody is served from: out and back, each time
+verified as a real move is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from steerd.model.route import Desired, Fence, Member, Observed, Route, Target
+from steerd.providers.base import ChecksRights, Provider, ProviderError, Unreachable
+
+__all__ = ["SCRATCH_VALUES", "Step", "scratch_route", "trial", "write_trial"]
+
+CALL_S = 10.0
+VERIFY_S = 30.0
+SCRATCH_VALUES = ("192.0.2.1", "192.0.2.2")
+"""Addresses kept for documentation (RFC 5737): a scratch record serves them and nobody can be behind them."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that was tried. `ok` False: `text` says what happened and `action` what to do. `took_s` in seconds."""
+
+    what: str
+    ok: bool
+    text: str
+    action: str = ""
+    took_s: float = 0.0
+
+
+class _Failed(Exception):
+    """A step did not work; what comes after it makes no sense."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__(step.text)
+        self.step = step
+
+
+async def trial(provider: Provider, routes: Sequence[Route], fleet: str) -> AsyncIterator[Step]:
+    """Opens `provider` (the caller closes it), reads every route, and asks for rights where the system can tell them."""
+    try:
+        yield (await _timed("open", provider.open, lambda _: "credentials and settings are taken"))[0]
+        for route in routes:
+            reading = partial(_read, provider, route)
+            step, observed = await _timed(f"read {route.name}", reading, partial(_seen, fleet=fleet))
+            yield step
+            if not observed.exists:
+                text = (
+                    "nothing stands there yet: the first write makes it" if route.types else "there is no such backend"
+                )
+                action = "" if route.types else "make it, or correct `backend` in the route"
+                yield Step(f"{route.name} exists", bool(route.types), text, action)
+    except _Failed as failed:
+        yield failed.step
+        return
+    if isinstance(provider, ChecksRights):
+        try:
+            missing = await provider.missing_rights(routes, _deadline(CALL_S))
+        except ProviderError as error:
+            yield Step("rights", False, error.text, error.action)
+            return
+        if not missing:
+            yield Step("rights", True, "everything a write needs is allowed")
+        for right in missing:
+            yield Step(
+                "rights", False, f"{right} is missing", "grant it: `packaging/` holds the least policy that is enough"
+            )
+    else:
+        yield Step("rights", True, "this system cannot tell what a key may write: `--write` tries it out")
+
+
+def scratch_route(like: Route | None, provider: str, name: str, *, dns: bool, servers: Sequence[str] = ()) -> Route:
+    """A route nobody is served from. `like` gives the settings that routes of this provider carry. DNS needs no servers:
+    the scratch record serves documentation addresses."""
+    keys = ("steerd-a", "steerd-b") if dns else tuple(servers[:2])
+    targets = tuple(
+        Target(key, (key,), {key: (SCRATCH_VALUES[n],)}) if dns else Target(key, (key,), server=key)
+        for n, key in enumerate(keys)
+    )
+    return Route(
+        key=f"{provider}/{name}",
+        service="steerd-test",
+        provider=provider,
+        name=name,
+        per="endpoint",
+        targets=targets,
+        types=("A",) if dns else (),
+        settings=dict(like.settings) if like is not None else {},
+    )
+
+
+async def write_trial(provider: Provider, route: Route, fleet: str) -> AsyncIterator[Step]:
+    """Moves the scratch `route`: both in, the first out, both in again. Each write is read back and verified."""
+    keys = [target.key for target in route.targets]
+    top = 1 if provider.capabilities.membership else min(100, provider.capabilities.weight_max)
+    try:
+        for n, weights in enumerate(((top, top), (0, top), (top, top))):
+            said = ", ".join(f"{key} {'in' if weight else 'out'}" for key, weight in zip(keys, weights, strict=True))
+            members = tuple(_member(route, key, weight) for key, weight in zip(keys, weights, strict=True))
+            async for step in _one_write(provider, route, Desired(members), fleet, n, said):
+                yield step
+    except _Failed as failed:
+        yield failed.step
+
+
+async def _one_write(
+    provider: Provider, route: Route, desired: Desired, fleet: str, number: int, said: str
+) -> AsyncIterator[Step]:
+    _, observed = await _timed(f"read {route.name}", partial(_read, provider, route), lambda _: "")
+    stands = observed.fence
+    if stands is not None and stands.fleet not in (fleet, ""):
+        raise _Failed(
+            Step(
+                f"write {route.name}",
+                False,
+                f"it carries the fence of fleet {stands.fleet!r}: this is no scratch record",
+                "name another one with --write NAME",
+            )
+        )
+    epoch, seq = (stands.epoch, stands.seq) if stands is not None else (0, 0)
+    fence = Fence(fleet, epoch, seq + 1 + number, "test")
+    try:
+        change = provider.translate(route, desired, observed, fence)
+    except (ProviderError, ValueError) as error:
+        action = error.action if isinstance(error, ProviderError) else "this is a bug: please report it"
+        raise _Failed(Step(f"write {route.name}", False, str(error), action)) from error
+    if change.nothing:
+        yield Step(f"write {route.name}", True, f"{said}: stands so already")
+    else:
+        step, _ = await _timed(
+            f"write {route.name}",
+            lambda: provider.apply(change, _deadline(CALL_S)),
+            lambda receipt: f"{said}: accepted {receipt.text}".rstrip(),
+        )
+        yield step
+
+    async def verified() -> str:
+        end, text = _deadline(VERIFY_S), "not served as written"
+        while True:
+            found = await provider.verify(route, change, min(end, _deadline(CALL_S)))
+            if found.in_sync:
+                return "served as written everywhere that was asked"
+            text = found.text or text
+            if asyncio.get_running_loop().time() + 0.5 > end:
+                raise Unreachable(f"after {VERIFY_S:g} s: {text}", "look at what that system serves")
+            await asyncio.sleep(0.5)
+
+    step, _ = await _timed(f"verify {route.name}", verified, lambda text: text)
+    yield step
+
+
+def _member(route: Route, key: str, weight: int) -> Member:
+    return Member(key, weight, route.target(key).values_for(frozenset({key})) if weight else ())
+
+
+def _seen(observed: Observed, fleet: str) -> str:
+    if not observed.exists:
+        return "answered"
+    serves = (
+        ", ".join(f"{key} {weight}" for key, weight in sorted(observed.weights.items()) if weight) or "nothing of ours"
+    )
+    foreign = f"; left alone, as it is nobody's target: {', '.join(observed.foreign)}" if observed.foreign else ""
+    if observed.fence is None:
+        owner = ""
+    elif observed.fence.fleet == fleet:
+        owner = f"; last written by this fleet, epoch {observed.fence.epoch}"
+    else:
+        owner = f"; CARRIES THE FENCE OF ANOTHER FLEET: {observed.fence.fleet}"
+    return f"serves {serves}{foreign}{owner}"
+
+
+async def _read(provider: Provider, route: Route) -> Observed:
+    return await provider.read(route, _deadline(CALL_S))
+
+
+def _deadline(within_s: float) -> float:
+    return asyncio.get_running_loop().time() + within_s
+
+
+async def _timed(what: str, call: Callable[[], Awaitable[T]], words: Callable[[T], str]) -> tuple[Step, T]:
+    """The step and the result. Raises `_Failed` with the step that tells why not."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        async with asyncio.timeout(VERIFY_S + CALL_S):
+            result: Any = await call()
+    except ProviderError as error:
+        raise _Failed(Step(what, False, error.text, error.action, loop.time() - began)) from error
+    except TimeoutError:
+        raise _Failed(Step(what, False, "no answer in time", "look at that system", loop.time() - began)) from None
+    return Step(what, True, words(result), took_s=loop.time() - began), result

@@ -1,0 +1,198 @@
+"""`steerd providers test`: a round trip through real BIND and HAProxy, and what it says when something is missing."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from steerd.cli.main import cli
+from steerd.model.route import Fence, Member, Route
+from steerd.providers.base import Refused, Unreachable
+from steerd.providers.memory import Fault, Memory, Record, System
+from steerd.providers.trial import Step, scratch_route, trial, write_trial
+from tests.support.configs import GOOD
+from tests.support.haproxy import HAProxy
+from tests.support.named import Named
+from tests.support.virtual_loop import run_virtual
+
+
+@pytest.fixture(scope="module")
+def haproxy() -> Iterator[HAProxy]:
+    servers = {f"s{n}": (f"127.0.0.1:{9300 + n}", 10) for n in (1, 2)}
+    with (
+        tempfile.TemporaryDirectory(prefix="ha") as directory,
+        HAProxy(Path(directory), {"chat": servers, "scratch": servers}) as made,
+    ):
+        yield made
+
+
+def config_for(named: Named, haproxy: HAProxy, folder: Path) -> str:
+    dns = f'{{kind: rfc2136, server: "{named.server}", zone: {named.zone}, key: {named.key}, secret: {{env: TSIG}}}}'
+    text = GOOD.replace('{kind: rfc2136, server: "127.0.0.1:5300", zone: example.net}', dns)
+    text = text.replace("unix:/run/haproxy.sock", f"unix:{haproxy.admin}").replace("chat.example.net", "t.acme.example")
+    path = folder / "steerd.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def run(*args: str, secret: str = "") -> Result:
+    return CliRunner(env={"TSIG": secret}).invoke(cli, ["providers", *args])
+
+
+def test_a_scratch_record_on_bind_goes_out_and_comes_back(named: Named, haproxy: HAProxy, tmp_path: Path) -> None:
+    config = config_for(named, haproxy, tmp_path)
+    before = named.query("bystander.acme.example")
+    result = run("test", "dns", "--config", config, "--write", "scratch.acme.example", secret=named.secret)
+    assert result.exit_code == 0, result.output
+    assert "both" not in result.output
+    assert "steerd-a out, steerd-b in" in " ".join(result.output.split())
+    assert "scratch.acme.example stays with steerd-a, steerd-b: delete it" in result.output
+    assert set(named.query("scratch.acme.example")) == {"192.0.2.1", "192.0.2.2"}
+    assert not named.query("t.acme.example")  # the route of the fleet was read only
+    assert named.query("bystander.acme.example") == before
+
+
+def test_a_key_that_may_not_write_is_found_out_before_3_am(named: Named, haproxy: HAProxy, tmp_path: Path) -> None:
+    config = config_for(named, haproxy, tmp_path)
+    text = Path(config).read_text().replace(f"key: {named.key}", "key: reader")
+    Path(config).write_text(text)
+    assert run("test", "dns", "--config", config, secret=named.secret).exit_code == 0
+    result = run("test", "dns", "--config", config, "--write", "scratch2.acme.example", "--json", secret=named.secret)
+    assert result.exit_code == 1
+    last = json.loads(result.output)[-1]
+    assert (last["step"], last["ok"]) == ("write scratch2.acme.example", False)
+    assert last["action"]
+
+
+def test_a_scratch_backend_of_haproxy_goes_out_and_comes_back(named: Named, haproxy: HAProxy, tmp_path: Path) -> None:
+    config = config_for(named, haproxy, tmp_path)
+    result = run("test", "edge", "--config", config, "--write", "scratch", "--servers", "s1,s2")
+    assert result.exit_code == 0, result.output
+    assert haproxy.weights("chat") == {"s1": 10, "s2": 10}
+    missing = run("test", "edge", "--config", config, "--write", "nowhere", "--servers", "s1,s2")
+    assert missing.exit_code == 1
+    assert "nowhere" in missing.output
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("test", "nope"), "it has: dns, edge"),
+        (("test", "edge", "--write", "chat", "--servers", "a,b"), "is a route of service 'chat'"),
+        (("test", "edge", "--write", "scratch"), "--servers A,B"),
+        (("test", "dns", "--write", "x.example.net", "--servers", "a,b"), "--servers is for load balancers"),
+        (("show", "haprxy"), "did you mean `haproxy`?"),
+    ],
+)
+def test_bad_input_says_what_instead(args: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    path = tmp_path / "steerd.yaml"
+    path.write_text(GOOD)
+    more = ("--config", str(path)) if args[0] == "test" else ()
+    result = run(*args, *more)
+    assert result.exit_code == 2
+    assert words in result.output
+
+
+def test_a_config_that_is_missing_or_wrong_is_told(tmp_path: Path) -> None:
+    assert "No such file" in run("test", "dns", "--config", str(tmp_path / "no.yaml")).output
+    path = tmp_path / "steerd.yaml"
+    path.write_text(GOOD.replace("fleet: acme", "flet: acme"))
+    result = run("test", "dns", "--config", str(path))
+    assert result.exit_code == 2
+    assert "flet" in result.output
+
+
+def test_every_kind_is_listed_with_what_it_can_express() -> None:
+    listed = run()
+    assert listed.exit_code == 0
+    assert "compare-and-set" in listed.output
+    facts = {kind["kind"]: kind for kind in json.loads(run("--json").output)}
+    assert facts["rfc2136"]["capabilities"]["membership"]
+    assert facts["haproxy"]["usable"]
+    shown = run("show", "haproxy")
+    assert "narrows the window without closing it" in " ".join(shown.output.split())
+
+
+class Judge(Memory):
+    """Tells which rights are missing."""
+
+    lacking: Sequence[str] = ()
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        del routes, deadline
+        return self.lacking
+
+
+def steps(provider: Memory, *routes: Route, write: bool = False) -> list[Step]:
+    found: list[Step] = []
+
+    async def main() -> None:
+        made = write_trial(provider, routes[0], "acme") if write else trial(provider, routes, "acme")
+        found.extend([step async for step in made])
+
+    run_virtual(main())
+    return found
+
+
+def scratch(name: str = "scratch") -> Route:
+    return scratch_route(None, "dns", name, dns=True)
+
+
+def record(weight: int = 1, fleet: str = "acme") -> Record:
+    members = {key: Member(key, weight, ("192.0.2.1",)) for key in ("steerd-a", "steerd-b")}
+    return Record({**members, "else": Member("else", 1, ())}, 30.0, Fence(fleet, 7, 3, "p"))
+
+
+def test_what_stands_there_is_told_and_rights_that_lack_are_named() -> None:
+    judge = Judge(System(records={"scratch": record()}))
+    told = steps(judge, scratch(), scratch("new"))
+    assert [step.ok for step in told] == [True] * 5
+    assert "serves steerd-a 1, steerd-b 1; left alone, as it is nobody's target: else" in told[1].text
+    assert "this fleet, epoch 7" in told[1].text
+    assert "the first write makes it" in told[3].text
+    judge.lacking = ("route53:ChangeResourceRecordSets",)
+    last = steps(judge, scratch())[-1]
+    assert (last.ok, last.text) == (False, "route53:ChangeResourceRecordSets is missing")
+
+
+def test_another_fleets_record_is_never_a_scratch_record() -> None:
+    system = System(records={"scratch": record(fleet="other")})
+    last = steps(Memory(system), scratch(), write=True)[-1]
+    assert not last.ok
+    assert "fleet 'other'" in last.text
+    assert not system.log
+
+
+@pytest.mark.parametrize(
+    ("reads", "writes", "where"),
+    [
+        ([Fault(Unreachable("no route", "look at the network"))], [], "read scratch"),
+        ([], [Fault(Refused("not yours", "ask for rights"))], "write scratch"),
+    ],
+)
+def test_the_first_error_ends_the_trial_with_what_to_do(reads: list[Any], writes: list[Any], where: str) -> None:
+    system = System()
+    system.reads.extend(reads)
+    system.writes.extend(writes)
+    last = steps(Memory(system), scratch(), write=True)[-1]
+    assert (last.what, last.ok) == (where, False)
+    assert last.action
+
+
+def test_each_write_is_fenced_above_what_stands_there() -> None:
+    system = System(records={"scratch": record()})
+    told = steps(Memory(system), scratch(), write=True)
+    assert all(step.ok for step in told), told
+    assert [r.fence.seq for _, r in system.log if r.fence] == sorted({r.fence.seq for _, r in system.log if r.fence})
+    assert [{k: m.weight for k, m in r.members.items() if k != "else"} for _, r in system.log] == [
+        {"steerd-a": 100, "steerd-b": 100},
+        {"steerd-a": 0, "steerd-b": 100},
+        {"steerd-a": 100, "steerd-b": 100},
+    ]
+    assert "else" in system.records["scratch"].members
