@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from steerd.model.kinds import Kind, Setting
 from steerd.model.route import Capabilities
 
-__all__ = ["PLANNED", "ROUTE_SETTINGS"]
+__all__ = ["PLANNED", "PLANNED_ROUTE_SETTINGS"]
 
 _TIMEOUT = Setting("timeout", "duration", "of one call", default=5.0)
 _AWS = (
@@ -48,22 +48,6 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
                 built=False,
             ),
             Capabilities(weight_max=10_000, ttl=True, dns=True, fence_note=_READ_BACK),
-        ),
-        (
-            Kind(
-                "route53",
-                "Amazon Route 53 weighted records",
-                (
-                    Setting("hosted_zone", "string", "id of the hosted zone", required=True),
-                    Setting("calls_per_s", "float", "of the 5 per second an account has", default=2.5),
-                    Setting("verify", "strings", "name servers to ask after a write, HOST:PORT"),
-                    *_AWS,
-                ),
-                built=False,
-                extra="aws",
-                modules=("boto3",),
-            ),
-            Capabilities(weight_max=255, atomic=True, compare_and_set=True, ttl=True, dns=True, rate_per_s=5.0),
         ),
         (
             Kind(
@@ -236,8 +220,7 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
     )
 }
 
-ROUTE_SETTINGS: Mapping[str, tuple[Setting, ...]] = {
-    "route53": (Setting("alias_zone", "string", "hosted zone id of ALIAS targets"),),
+PLANNED_ROUTE_SETTINGS: Mapping[str, tuple[Setting, ...]] = {
     "route53-arc": (Setting("controls", "map", "target -> ARN of its routing control", required=True),),
     "aws-zonal-shift": (Setting("resource", "string", "ARN of the load balancer", required=True),),
     "elbv2": (
