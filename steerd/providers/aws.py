@@ -54,10 +54,14 @@ def told(operation: str, action: str, policy: str, response: Mapping[str, Any]) 
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 0)
     if _THROTTLED.fullmatch(code) or status == 429:
         return Throttled(
-            text, "if this lasts, ask AWS for a higher limit or let fewer tools share the account", retry_after_s(response)
+            text,
+            "if this lasts, ask AWS for a higher limit or let fewer tools share the account",
+            retry_after_s(response),
         )
     if _DENIED.fullmatch(code):
-        return Misconfigured(text, f"let this identity do {action}: packaging/aws/policies/{policy}.json holds all it needs")
+        return Misconfigured(
+            text, f"let this identity do {action}: packaging/aws/policies/{policy}.json holds all it needs"
+        )
     if _CLOCK.fullmatch(code) or "ignature expired" in message or "ignature not yet current" in message:
         return Misconfigured(text, "this host's clock differs from AWS's by minutes: run NTP")
     if _IDENTITY.fullmatch(code):
@@ -65,7 +69,9 @@ def told(operation: str, action: str, policy: str, response: Mapping[str, Any]) 
             text, "renew the credentials: `aws sts get-caller-identity` on this host shows what the SDK's chain finds"
         )
     if _THEIRS.fullmatch(code) or status >= 500:
-        return Unreachable(text, "AWS has a problem: see its health dashboard; steerd goes on trying", retry_after_s(response))
+        return Unreachable(
+            text, "AWS has a problem: see its health dashboard; steerd goes on trying", retry_after_s(response)
+        )
     return Refused(text)
 
 

@@ -88,7 +88,7 @@ class Caller:
         action: str,
         policy: str,
         rate_per_s: float,
-        meaning: Meaning = lambda code, message, response: None,
+        meaning: Meaning | None = None,
         region: str | None = None,
         global_region: str | None = None,
     ) -> None:
@@ -159,7 +159,8 @@ class Caller:
         return answer
 
     def _answered(self, operation: str, response: Mapping[str, Any]) -> ProviderError:
-        if (special := self._meaning(*code_and_message(response), response)) is not None:
+        special = self._meaning(*code_and_message(response), response) if self._meaning else None
+        if special is not None:
             return special
         found = told(operation, f"{self._action}:{operation}", self._policy, response)
         if isinstance(found, Throttled) and found.retry_after_s is None:
@@ -189,7 +190,9 @@ class Caller:
         if isinstance(error, ParamValidationError):
             return Refused(text, "an id or ARN of the config is not one AWS knows the shape of: compare it")
         if isinstance(error, SSLError):
-            return Unreachable(text, "something between here and AWS answers with another certificate: look at the proxy")
+            return Unreachable(
+                text, "something between here and AWS answers with another certificate: look at the proxy"
+            )
         if isinstance(error, HTTPClientError):
             return Unreachable(text, "is the API endpoint reachable from here (proxy, VPC endpoint)?")
         return Misconfigured(text, "compare this provider's settings and the AWS configuration of this host")
@@ -217,7 +220,10 @@ class Caller:
                 self._session = self._begin()
             client = self._session.create_client(
                 self._service,
-                region_name=region or self._region or self._session.get_config_variable("region") or self._fallback_region,
+                region_name=region
+                or self._region
+                or self._session.get_config_variable("region")
+                or self._fallback_region,
                 endpoint_url=endpoint or self._endpoint,
                 config=self._config(),
             )

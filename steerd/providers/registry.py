@@ -10,7 +10,17 @@ from importlib.util import find_spec
 
 from steerd.model.kinds import Kind, Setting
 from steerd.model.route import Capabilities
-from steerd.providers import embedded, haproxy, memory, rfc2136, route53
+from steerd.providers import (
+    elbv2,
+    embedded,
+    global_accelerator,
+    haproxy,
+    memory,
+    rfc2136,
+    route53,
+    route53_arc,
+    zonal_shift,
+)
 from steerd.providers.base import Context, Misconfigured, Provider
 from steerd.providers.planned import PLANNED, PLANNED_ROUTE_SETTINGS
 
@@ -22,6 +32,10 @@ _BUILT = (
     haproxy,
     memory,
     route53,
+    route53_arc,
+    zonal_shift,
+    elbv2,
+    global_accelerator,
 )
 
 _BUILDERS: Mapping[str, Callable[[Context], Provider]] = {module.KIND.name: module.build for module in _BUILT}

@@ -168,7 +168,11 @@ class Route53:
                 found.append(record)
             if not page["IsTruncated"] or plain_name(page["NextRecordName"]) != plain_name(name):
                 return found
-            place = {"StartRecordName": page["NextRecordName"], "StartRecordType": page["NextRecordType"], "MaxItems": PAGE}
+            place = {
+                "StartRecordName": page["NextRecordName"],
+                "StartRecordType": page["NextRecordType"],
+                "MaxItems": PAGE,
+            }
             if page.get("NextRecordIdentifier"):
                 place["StartRecordIdentifier"] = page["NextRecordIdentifier"]
 

@@ -46,9 +46,7 @@ async def servers_of(names: tuple[str, ...], deadline: float, timeout_s: float) 
     return found, notes
 
 
-async def behind(
-    servers: list[Server], route: Route, change: Change, deadline: float, timeout_s: float
-) -> list[str]:
+async def behind(servers: list[Server], route: Route, change: Change, deadline: float, timeout_s: float) -> list[str]:
     """What is not as `change` wants it, one line per server and transport; empty when all is."""
     asked = (_one(s, t, route, change, deadline, timeout_s) for s in servers for t in TRANSPORTS)
     return [text for text in await asyncio.gather(*asked) if text]

@@ -29,7 +29,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 def plain_name(name: str) -> str:
-    """Lower case, without the last dot. Route 53 gives characters other than a-z, 0-9, - and _ as octal codes (`\\052`)."""
+    """Lower case, without the last dot. Characters other than a-z, 0-9, - and _ come as octal codes (a star as 052)."""
     return _OCTAL.sub(lambda m: chr(int(m[1], 8)), name).rstrip(".").lower()
 
 

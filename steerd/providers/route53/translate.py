@@ -13,7 +13,16 @@ from typing import Any
 from steerd.model.route import Desired, Fence, Member, Observed, Route
 from steerd.providers.base import Change, Misconfigured, Refused
 from steerd.providers.records import canonical, check_fence, fence_name, needs_fence, ttl_of, type_of
-from steerd.providers.route53.records import RecordSet, fence_in, identifier, kinds_of, same, txt_text, txt_value, values_in
+from steerd.providers.route53.records import (
+    RecordSet,
+    fence_in,
+    identifier,
+    kinds_of,
+    same,
+    txt_text,
+    txt_value,
+    values_in,
+)
 
 __all__ = ["Batch", "Seen", "check_route", "observed_from", "translate"]
 
@@ -55,14 +64,18 @@ class Batch:
 def check_route(route: Route) -> None:
     """Raises `Misconfigured` when the route is not one this provider can write."""
     if alien := [t for t in route.types if t not in (*_TYPES, "ALIAS")]:
-        raise Misconfigured(f"{route.key}: type {', '.join(alien)} has no weighted records here", "use A, AAAA, CNAME or ALIAS")
+        raise Misconfigured(
+            f"{route.key}: type {', '.join(alien)} has no weighted records here", "use A, AAAA, CNAME or ALIAS"
+        )
     if route.settings.get("set"):
         raise Misconfigured(
             f"{route.key}: Route 53 cannot hold two weighted groups under one name (`set: {route.settings['set']}`)",
             "give each set a name of its own, and point a geolocation alias at them",
         )
     if long := [t.key for t in route.targets if len(t.key) > 128]:
-        raise Misconfigured(f"{route.key}: {long[0]!r} is longer than the 128 characters of a set identifier", "shorten it")
+        raise Misconfigured(
+            f"{route.key}: {long[0]!r} is longer than the 128 characters of a set identifier", "shorten it"
+        )
 
 
 def observed_from(route: Route, seen: Seen) -> Observed:
@@ -87,7 +100,11 @@ def observed_from(route: Route, seen: Seen) -> Observed:
         mine = [r for r in standing if identifier(r) == target.key or (not identifier(r) and values_in(r) & own)]
         known |= {id(r) for r in mine}
         found = {r["Type"]: int(r["Weight"]) if identifier(r) else 1 for r in mine}
-        missing = {t for t in kinds if any(type_of(v) == t for v in own)} - found.keys() if found and kinds != ("A",) else set()
+        missing = (
+            {t for t in kinds if any(type_of(v) == t for v in own)} - found.keys()
+            if found and kinds != ("A",)
+            else set()
+        )
         weights[target.key] = 0 if missing else min(found.values(), default=0)
         values[target.key] = tuple(sorted({v for r in mine for v in values_in(r) if identifier(r) or v in own}))
     ttls = [int(r["TTL"]) for r in standing if "TTL" in r]
@@ -162,9 +179,13 @@ def _group(route: Route, kind: str, desired: Desired, seen: Seen) -> _Group:
             "delete it or list it under the route's `targets`: steerd does not replace records of others",
         )
     _check_group(route, kind, wanted, foreign, stood=[*standing.values(), *([simple] if simple else [])])
-    gone = [standing[key] for key in keys if key in standing and not (key in wanted and same(standing[key], wanted[key]))]
+    gone = [
+        standing[key] for key in keys if key in standing and not (key in wanted and same(standing[key], wanted[key]))
+    ]
     new = [wanted[key] for key in keys if key in wanted and not (key in standing and same(standing[key], wanted[key]))]
-    changes = [{"Action": "DELETE", "ResourceRecordSet": dict(r)} for r in ([simple] if simple else []) + gone]
+    changes: list[Mapping[str, Any]] = [
+        {"Action": "DELETE", "ResourceRecordSet": dict(r)} for r in ([simple] if simple else []) + gone
+    ]
     changes += [{"Action": "CREATE", "ResourceRecordSet": dict(r)} for r in new]
     serving = [r for r in wanted.values() if r["Weight"] > 0] + foreign
     return _Group(changes, frozenset(v for r in serving for v in values_in(r)))
@@ -220,14 +241,14 @@ def _check_group(
         )
     if len(wanted) + len(foreign) > GROUP_MAX:
         raise Refused(
-            f"{route.key}: {route.name} {kind} would have {len(wanted) + len(foreign)} weighted records, Route 53 takes {GROUP_MAX}",
+            f"{route.key}: {route.name} {kind} would have {len(wanted) + len(foreign)} weighted records, of {GROUP_MAX} possible",
             "use `per: zone`, or split the route",
         )
     others = {r["TTL"] for r in foreign if "TTL" in r} - {ttl_of(route)}
     if others and any("TTL" in r for r in wanted.values()):
         raise Refused(
-            f"{route.key}: {route.name} has weighted records of others with TTL {sorted(others)[0]}, and one TTL holds for all",
-            f"set the route's `ttl: {sorted(others)[0]}s`, or change theirs to {ttl_of(route)}",
+            f"{route.key}: {route.name} has weighted records of others with TTL {min(others)}, and one TTL holds for all",
+            f"set the route's `ttl: {min(others)}s`, or change theirs to {ttl_of(route)}",
         )
 
 
@@ -260,7 +281,11 @@ def _check_size(route: Route, changes: list[Mapping[str, Any]]) -> None:
 
 
 def _words(record: RecordSet) -> str:
-    return f"{identifier(record)}: {', '.join(sorted(values_in(record)))}" if identifier(record) else ", ".join(sorted(values_in(record)))
+    return (
+        f"{identifier(record)}: {', '.join(sorted(values_in(record)))}"
+        if identifier(record)
+        else ", ".join(sorted(values_in(record)))
+    )
 
 
 def _summary(route: Route, changes: list[Mapping[str, Any]], *, fence_only: bool) -> str:

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from steerd.providers.base import Provider
-from tests.providers.contract.aws_rigs import route53_rig  # noqa: F401  fixtures are found here
+from tests.providers.contract.aws_rigs import (  # noqa: F401  fixtures are found here
+    arc_rig,
+    elbv2_rig,
+    global_accelerator_rig,
+    route53_rig,
+)
 from tests.providers.contract.rigs import BindRig, EmbeddedRig, HAProxyRig, MemoryRig, Rig
 
 
@@ -20,7 +25,7 @@ def haproxy_rig() -> Iterator[Rig]:
         rig.haproxy.stop()
 
 
-@pytest.fixture(params=["memory", "embedded", "rfc2136", "haproxy", "route53"])
+@pytest.fixture(params=["memory", "embedded", "rfc2136", "haproxy", "route53", "arc", "elbv2", "global_accelerator"])
 def rig(request: pytest.FixtureRequest) -> Rig:
     if request.param == "memory":
         return MemoryRig()

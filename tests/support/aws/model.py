@@ -200,7 +200,9 @@ class Wire:
     def error(self, error: AwsError, request_id: str) -> Reply:
         """An error answer of the protocol."""
         shape = next((s for s in self.model.error_shapes if s.error_code == error.code), None)
-        status = error.status or (shape.metadata.get("error", {}).get("httpStatusCode", 400) if shape is not None else 400)
+        status = error.status or (
+            shape.metadata.get("error", {}).get("httpStatusCode", 400) if shape is not None else 400
+        )
         if self.protocol.endswith("json"):
             body = {"__type": error.code, "message": error.message, **error.members}
             if shape is not None:
@@ -237,11 +239,15 @@ _PYTHON = {"string": str, "integer": int, "long": int, "boolean": bool, "list": 
 
 def _problems(value: Any, shape: Any, path: str) -> Iterator[str]:
     kind, limits = shape.type_name, shape.metadata
-    wanted: Any = (int, float) if kind in ("float", "double") else datetime if kind == "timestamp" else _PYTHON.get(kind, object)
+    wanted: Any = (
+        (int, float) if kind in ("float", "double") else datetime if kind == "timestamp" else _PYTHON.get(kind, object)
+    )
     if not isinstance(value, wanted) or (kind in ("integer", "long") and isinstance(value, bool)):
         yield f"{path}: {value!r} is no {kind}"
         return
-    size = value if kind in ("integer", "long", "float", "double") else len(value) if hasattr(value, "__len__") else None
+    size = (
+        value if kind in ("integer", "long", "float", "double") else len(value) if hasattr(value, "__len__") else None
+    )
     if size is not None and not limits.get("min", size) <= size <= limits.get("max", size):
         yield f"{path}: {str(value)[:80]!r} is not within {limits.get('min')}..{limits.get('max')}"
     if kind == "string":

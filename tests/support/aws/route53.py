@@ -1,3 +1,4 @@
+# ruff: noqa: N803  parameters have the API's own names
 """A local Route 53 that refuses what AWS documents it refuses, and name servers that learn of a batch when it is INSYNC.
 
 Rules (API reference of ChangeResourceRecordSets, and the quotas): a batch is carried out whole or not at all; a DELETE repeats
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import dns.exception
 import dns.flags
 import dns.message
 import dns.rcode
@@ -27,7 +29,15 @@ from tests.support.servers import free_port
 __all__ = ["LocalRoute53", "NameServer"]
 
 ZONE_ID = "Z0LOCAL"
-_ROUTING = ("Weight", "Region", "GeoLocation", "Failover", "MultiValueAnswer", "CidrRoutingConfig", "GeoProximityLocation")
+_ROUTING = (
+    "Weight",
+    "Region",
+    "GeoLocation",
+    "Failover",
+    "MultiValueAnswer",
+    "CidrRoutingConfig",
+    "GeoProximityLocation",
+)
 
 Key = tuple[str, str, str]
 
@@ -87,10 +97,10 @@ class LocalRoute53(AwsServer):
         return {"HostedZone": zone} | ({} if self.private else {"DelegationSet": {"NameServers": self.name_servers}})
 
     def GetChange(self, Id: str) -> dict[str, Any]:
-        Id = Id.removeprefix("/change/")
-        if Id not in self.changes:
+        change_id = Id.removeprefix("/change/")
+        if change_id not in self.changes:
             raise AwsError("NoSuchChange", f"Could not find resource with ID: {Id}")
-        return {"ChangeInfo": self._info(Id)}
+        return {"ChangeInfo": self._info(change_id)}
 
     def ListResourceRecordSets(
         self,
@@ -148,13 +158,13 @@ class LocalRoute53(AwsServer):
     def _carry_out(self, records: dict[Key, dict[str, Any]], action: str, record: dict[str, Any]) -> None:
         key = _key(record)
         if not f".{key[0]}".endswith(f".{self.zone}"):
-            raise AwsError(
-                "InvalidChangeBatch", f"[RRSet with DNS name {key[0]} is not permitted in zone {self.zone}]"
-            )
+            raise AwsError("InvalidChangeBatch", f"[RRSet with DNS name {key[0]} is not permitted in zone {self.zone}]")
         where = f"[name='{key[0]}', type='{key[1]}'" + (f", set identifier='{key[2]}']" if key[2] else "]")
         if action == "DELETE":
             if key not in records:
-                raise AwsError("InvalidChangeBatch", f"[Tried to delete resource record set {where} but it was not found]")
+                raise AwsError(
+                    "InvalidChangeBatch", f"[Tried to delete resource record set {where} but it was not found]"
+                )
             if _plain(records[key]) != _plain(record):
                 raise AwsError(
                     "InvalidChangeBatch",
@@ -170,15 +180,19 @@ class LocalRoute53(AwsServer):
     def _one(self, key: Key, record: Mapping[str, Any]) -> None:
         alias = "AliasTarget" in record
         if alias == ("ResourceRecords" in record) or alias == ("TTL" in record):
-            raise AwsError("InvalidInput", f"Invalid request: {key[0]} needs either an alias target or values with a TTL")
+            raise AwsError(
+                "InvalidInput", f"Invalid request: {key[0]} needs either an alias target or values with a TTL"
+            )
         routing = [k for k in _ROUTING if k in record]
         if bool(routing) != bool(key[2]) or len(routing) > 1:
             raise AwsError("InvalidInput", f"Invalid request: {key[0]}: a set identifier goes with one routing policy")
         for value in (r["Value"] for r in record.get("ResourceRecords", ())):
             try:
                 dns.rrset.from_text(key[0], 1, "IN", key[1], value)
-            except Exception:
-                raise AwsError("InvalidChangeBatch", f"[Invalid Resource Record: {value!r} is not a valid {key[1]}]") from None
+            except dns.exception.DNSException:
+                raise AwsError(
+                    "InvalidChangeBatch", f"[Invalid Resource Record: {value!r} is not a valid {key[1]}]"
+                ) from None
         if key[1] == "CNAME" and len(record.get("ResourceRecords", ())) > 1:
             raise AwsError("InvalidChangeBatch", f"[{key[0]}: a CNAME has one value]")
 

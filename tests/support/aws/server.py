@@ -109,9 +109,9 @@ def _handler(server: AwsServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(reply.body)
 
-        do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = _any
+        do_GET = do_POST = do_PATCH = do_DELETE = _any  # noqa: N815  http.server's names
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *args: object) -> None:
             """Quiet."""
 
     return Handler
