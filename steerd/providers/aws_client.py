@@ -38,6 +38,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]  # comes witho
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
 )
+from botocore.exceptions import ConnectionError as SdkConnectionError
 from botocore.loaders import Loader  # type: ignore[import-untyped]  # comes without types
 from botocore.session import Session  # type: ignore[import-untyped]  # comes without types
 
@@ -193,7 +194,7 @@ class Caller:
             return Unreachable(
                 text, "something between here and AWS answers with another certificate: look at the proxy"
             )
-        if isinstance(error, HTTPClientError):
+        if isinstance(error, (HTTPClientError, SdkConnectionError)):
             return Unreachable(text, "is the API endpoint reachable from here (proxy, VPC endpoint)?")
         return Misconfigured(text, "compare this provider's settings and the AWS configuration of this host")
 

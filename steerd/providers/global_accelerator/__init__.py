@@ -33,7 +33,7 @@ CAPABILITIES = Capabilities(
 
 ROUTE_SETTINGS = (
     Setting("endpoints", "map", "target -> endpoint id", required=True),
-    Setting("endpoint_group", "string", "ARN of the endpoint group, where it is not the provider's"),
+    Setting("group", "string", "ARN of the endpoint group, where it is not the provider's"),
     Setting("attachments", "map", "target -> ARN of the cross-account attachment that shares its endpoint"),
 )
 

@@ -89,11 +89,11 @@ class GlobalAccelerator:
         return Verified(in_sync=not wrong, observed=observed, text="; ".join(wrong))
 
     def _group_of(self, route: Route) -> str:
-        group = str(route.settings.get("endpoint_group") or self._group or "")
+        group = str(route.settings.get("group") or self._group or "")
         if "/endpoint-group/" not in group:
             raise Misconfigured(
                 f"{route.key}: {group!r} is no ARN of an endpoint group",
-                "set `endpoint_group`, of the provider or the route",
+                "set the provider's `endpoint_group` or the route's `group`",
             )
         return group
 

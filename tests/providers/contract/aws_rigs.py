@@ -184,15 +184,15 @@ class AcceleratorRig(Rig):
     def route(self) -> Route:
         group = self.server.add_group({resource_arn(z): 0 for z in ZONES})
         endpoints = {z: resource_arn(z) for z in ZONES}
-        return replace(super().route(), types=(), settings={"endpoint_group": group, "endpoints": endpoints})
+        return replace(super().route(), types=(), settings={"group": group, "endpoints": endpoints})
 
     def missing(self) -> Route:
         group = self.server.add_group({}).replace("/endpoint-group/", "/endpoint-group/f")
-        settings = {"endpoint_group": group, "endpoints": {"za": resource_arn("za")}}
+        settings = {"group": group, "endpoints": {"za": resource_arn("za")}}
         return replace(super().missing(), types=(), settings=settings)
 
     def serving(self, route: Route) -> set[str]:
-        weights = self.server.weights(route.settings["endpoint_group"])
+        weights = self.server.weights(route.settings["group"])
         return {z for z in ZONES if weights.get(resource_arn(z), 0)}
 
     @contextmanager
@@ -202,13 +202,13 @@ class AcceleratorRig(Rig):
             yield registry.build(context(self.kind, settings))
 
     def add_foreign(self, route: Route) -> None:
-        self.server.set_weight(route.settings["endpoint_group"], "theirs", 9)
+        self.server.set_weight(route.settings["group"], "theirs", 9)
 
     def has_foreign(self, route: Route) -> bool:
-        return self.server.weights(route.settings["endpoint_group"])["theirs"] == 9
+        return self.server.weights(route.settings["group"])["theirs"] == 9
 
     def outsider_removes(self, route: Route, target: str) -> None:
-        self.server.set_weight(route.settings["endpoint_group"], resource_arn(target), 0)
+        self.server.set_weight(route.settings["group"], resource_arn(target), 0)
 
 
 @pytest.fixture(scope="module")

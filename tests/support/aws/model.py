@@ -83,9 +83,14 @@ class Wire:
             params = self._query(_tree(fields), operation.input_shape, name)
         else:
             operation, params = self._rest(method, url, body)
-        if operation.input_shape is not None:
-            self._check(params, operation.input_shape, operation.name)
+        self.check(operation.name, params)
         return operation.name, params
+
+    def check(self, name: str, params: Mapping[str, Any]) -> None:
+        """Raises `AwsError` where the operation takes no such parameters."""
+        shape = self.model.operation_model(name).input_shape
+        for problem in _problems(params, shape, name) if shape is not None else ():
+            raise AwsError(self.invalid, problem)
 
     def _rest(self, method: str, url: str, body: bytes) -> tuple[OperationModel, dict[str, Any]]:
         parts = urlsplit(url)
@@ -176,10 +181,6 @@ class Wire:
             return float(text) if shape.type_name in ("float", "double") else text
         except (ValueError, KeyError):
             raise AwsError(self.invalid, f"{path}: {text!r} is no {shape.type_name}") from None
-
-    def _check(self, value: Any, shape: Any, path: str) -> None:
-        for problem in _problems(value, shape, path):
-            raise AwsError(self.invalid, problem)
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
