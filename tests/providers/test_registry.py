@@ -70,7 +70,8 @@ def test_capabilities_make_sense(name: str) -> None:
 
 
 def test_what_forgets_is_reconciled() -> None:
-    """HAProxy after a reload, the embedded server without its state file, a shift that ended: that is nobody's edit, not to be kept like one."""
+    """HAProxy after a reload, the embedded server without its state file, a shift that ended: that is nobody's edit, and not to
+    be kept like one."""
     volatile = [name for name in sorted(NAMES) if registry.CAPABILITIES[name].volatile]
     assert volatile == ["aws-zonal-shift", "embedded", "haproxy"]
 
@@ -123,7 +124,8 @@ def test_reading_the_list_imports_no_client() -> None:
     """The config is checked where no SDK is installed."""
     code = (
         "import sys; import steerd.providers.registry;"
-        "print([m for m in sys.modules if m.endswith('.client') or m.split('.')[0] in ('dns', 'boto3', 'botocore', 'google', 'azure')])"
+        "sdks = ('dns', 'boto3', 'botocore', 'google', 'azure');"
+        "print([m for m in sys.modules if m.endswith('.client') or m.split('.')[0] in sdks])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.strip() == "[]"

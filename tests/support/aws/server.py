@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -38,10 +40,10 @@ class AwsServer:
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self.asked: list[Asked] = []
-        self.faults: deque[tuple[str, AwsError | LoseAnswer | Callable[[], None]]] = deque()
+        self.faults: deque[tuple[str, AwsError | LoseAnswer | Callable[[], object]]] = deque()
         self.lock = threading.RLock()
         self._ids = itertools.count(1)
-        self._http: ThreadingHTTPServer | None = None
+        self._http: _Http | None = None
 
     @property
     def url(self) -> str:
@@ -54,14 +56,16 @@ class AwsServer:
         return [a.operation for a in self.asked]
 
     def start(self) -> AwsServer:
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = _Http(("127.0.0.1", 0), _handler(self))
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def stop(self) -> None:
+        """Gone, with every connection it still had; safe to call twice."""
         if self._http is not None:
             self._http.shutdown()
             self._http.server_close()
+            self._http.hang_up()
             self._http = None
 
     def serve(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply | None:
@@ -84,11 +88,32 @@ class AwsServer:
         except AwsError as error:
             return self.wire.error(error, request_id)
 
-    def _fault(self, operation: str) -> AwsError | LoseAnswer | Callable[[], None] | None:
+    def _fault(self, operation: str) -> AwsError | LoseAnswer | Callable[[], object] | None:
         with self.lock:
             if self.faults and self.faults[0][0] == operation:
                 return self.faults.popleft()[1]
         return None
+
+
+class _Http(ThreadingHTTPServer):
+    """Knows its connections, which a client keeps for its next request."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._open: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        for request in list(self._open):
+            with contextlib.suppress(OSError):  # it was closed by the client meanwhile
+                request.shutdown(socket.SHUT_RDWR)
 
 
 def _handler(server: AwsServer) -> type[BaseHTTPRequestHandler]:
