@@ -87,7 +87,9 @@ async def test_another_account_s_endpoint_is_sent_with_its_attachment(
     with pytest.raises(Misconfigured, match="cross-account attachment") as caught:
         await write(provider, OF, ALL, fence())
     assert "attachments" in caught.value.action
-    of = route("ga", {"za": (), "zb": ()}, settings={"endpoints": ENDPOINTS, "attachments": {"zb": "arn:aws:ga::1:att"}})
+    of = route(
+        "ga", {"za": (), "zb": ()}, settings={"endpoints": ENDPOINTS, "attachments": {"zb": "arn:aws:ga::1:att"}}
+    )
     await write(provider, of, ALL, fence())
 
 
@@ -102,14 +104,20 @@ async def test_what_cannot_be_written_says_what_to_do(accelerator: LocalAccelera
         await prepare(provider, OF, {"za": 256}, fence())
     with pytest.raises(Misconfigured, match="no ARN of an endpoint group"):
         await provider.read(route("ga", {"za": ()}, settings={"group": "arn:x"}), deadline())
-    nowhere = route("ga", {"za": ()}, settings={"endpoints": {"za": "lb-a"}, "group": full.replace("group/0", "group/f")})
+    nowhere = route(
+        "ga", {"za": ()}, settings={"endpoints": {"za": "lb-a"}, "group": full.replace("group/0", "group/f")}
+    )
     with pytest.raises(Misconfigured, match="no such endpoint group"):
         await prepare(provider, nowhere, {"za": 1}, fence())
 
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [("LimitExceededException", Refused), ("TransactionInProgressException", Throttled), ("AccessDeniedException", Misconfigured)],
+    [
+        ("LimitExceededException", Refused),
+        ("TransactionInProgressException", Throttled),
+        ("AccessDeniedException", Misconfigured),
+    ],
 )
 async def test_refusals(
     accelerator: LocalAccelerator, group: str, provider: Provider, code: str, kind: type[Exception]

@@ -40,8 +40,8 @@ def names(zone: LocalRoute53) -> Iterator[NameServer]:
 
 
 @pytest.fixture
-def provider(zone: LocalRoute53, names: NameServer) -> Iterator[Provider]:
-    yield made(zone, verify=[names.address])
+def provider(zone: LocalRoute53, names: NameServer) -> Provider:
+    return made(zone, verify=[names.address])
 
 
 def made(zone: LocalRoute53, **settings: Any) -> Provider:
@@ -268,8 +268,8 @@ async def test_aliases(zone: LocalRoute53, provider: Provider) -> None:
     }
     assert (await provider.verify(alias, change, deadline())).in_sync
     assert (await prepare(provider, alias, {"za": 2, "zb": 1}, fence(1, 2))).nothing
+    without = replace(alias, settings={})
     with pytest.raises(Misconfigured, match="hosted zone of za's ALIAS target"):
-        without = replace(alias, settings={})
         provider.translate(without, desired(without, {"za": 1}), Observed({}), fence())
     await provider.close()
 

@@ -14,7 +14,7 @@ from tests.support.aws.model import AwsError
 from tests.support.aws.steer import build, deadline, fence, prepare, route, write
 
 CONTROLS = {z: control_arn(z) for z in ("za", "zb", "zc")}
-OF = route("chat", {z: () for z in CONTROLS}, settings={"controls": CONTROLS})
+OF = route("chat", dict.fromkeys(CONTROLS, ()), settings={"controls": CONTROLS})
 ALL = {"za": 1, "zb": 1, "zc": 1}
 WITHOUT_A = {"za": 0, "zb": 1, "zc": 1}
 

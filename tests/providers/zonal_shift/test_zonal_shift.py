@@ -38,7 +38,7 @@ def arn(shifts: LocalZonalShift) -> str:
 
 @pytest.fixture
 def of(arn: str) -> Route:
-    return route("lb", {z: () for z in ZONE_IDS}, settings={"resource": arn})
+    return route("lb", dict.fromkeys(ZONE_IDS, ()), settings={"resource": arn})
 
 
 def made(shifts: LocalZonalShift, **settings: Any) -> Provider:
@@ -119,15 +119,13 @@ async def test_never_empty_and_never_two(of: Route, provider: Provider) -> None:
 
 async def test_the_only_zone_of_a_resource(shifts: LocalZonalShift, provider: Provider) -> None:
     single = shifts.add_resource("single", ("euw1-az1",))
-    of = route("single", {z: () for z in ZONE_IDS}, settings={"resource": single})
+    of = route("single", dict.fromkeys(ZONE_IDS, ()), settings={"resource": single})
     with pytest.raises(Refused, match="only zone"):
         await prepare(provider, of, WITHOUT_A, fence())
     assert (await prepare(provider, of, WITHOUT_B, fence())).nothing, "a zone it is not in has nothing to shift"
 
 
-async def test_a_paused_writer_is_refused(
-    shifts: LocalZonalShift, arn: str, of: Route, provider: Provider
-) -> None:
+async def test_a_paused_writer_is_refused(shifts: LocalZonalShift, arn: str, of: Route, provider: Provider) -> None:
     paused = await prepare(provider, of, WITHOUT_A, fence(1, 2))
     other = made(shifts)
     await write(other, of, WITHOUT_B, fence(2, 1))
@@ -167,9 +165,7 @@ async def test_the_first_write_of_an_epoch_moves_the_fence(of: Route, provider: 
     assert (await provider.read(of, deadline())).fence == fence(4, 1)
 
 
-async def test_shifts_of_others_are_not_ended(
-    shifts: LocalZonalShift, arn: str, of: Route, provider: Provider
-) -> None:
+async def test_shifts_of_others_are_not_ended(shifts: LocalZonalShift, arn: str, of: Route, provider: Provider) -> None:
     theirs = shifts.add(arn, "euw1-az2", "maintenance, Ada")
     observed = await provider.read(of, deadline())
     assert observed.weights == WITHOUT_B
@@ -196,9 +192,7 @@ async def test_ours_takes_precedence_over_a_practice_run(
     assert (await provider.verify(of, change, deadline())).in_sync
 
 
-async def test_a_shift_that_is_not_in_effect_is_told(
-    shifts: LocalZonalShift, of: Route, provider: Provider
-) -> None:
+async def test_a_shift_that_is_not_in_effect_is_told(shifts: LocalZonalShift, of: Route, provider: Provider) -> None:
     change = await write(provider, of, WITHOUT_A, fence())
     for shift in shifts.shifts.values():
         shift["appliedStatus"] = "NOT_APPLIED"
@@ -237,7 +231,7 @@ async def test_what_is_wrong_says_what_to_do(shifts: LocalZonalShift, of: Route,
 def test_a_fence_that_does_not_fit_into_a_comment() -> None:
     provider = build("aws-zonal-shift", {"zone_ids": ZONE_IDS})
     long = Fence("f" * 120, 1, 1, "p")
-    of = route("lb", {z: () for z in ZONE_IDS}, settings={"resource": resource_arn("lb")})
+    of = route("lb", dict.fromkeys(ZONE_IDS, ()), settings={"resource": resource_arn("lb")})
     seen = Seen(resource_arn("lb"), dict.fromkeys(ZONE_IDS.values(), 1.0), ())
     with pytest.raises(Misconfigured, match="longer than the 128 characters"):
         provider.translate(of, desired(of, WITHOUT_A), Observed({}, token=seen), long)
