@@ -146,7 +146,11 @@ class Route53:
             return ""  # nothing of ours is on its way
         loop = asyncio.get_running_loop()
         while True:
-            answer = await self._api.call("GetChange", deadline, {"Id": change_id})
+            try:
+                answer = await self._api.call("GetChange", deadline, {"Id": change_id})
+            except _Forgotten:
+                del self._sent[change.route]  # it is long done: what stands is read back, and asked of the name servers
+                return ""
             if answer["ChangeInfo"]["Status"] == "INSYNC":
                 del self._sent[change.route]
                 return ""
@@ -190,6 +194,10 @@ class Route53:
         return await servers_of(self._zone.servers, deadline, self._api.timeout_s)
 
 
+class _Forgotten(Unreachable):
+    """Route 53 does not know the change any more."""
+
+
 def _meaning(code: str, message: str, response: Mapping[str, Any]) -> ProviderError | None:
     said = " ".join([message, *map(str, response.get("messages", ()))]).strip()
     if code == "InvalidChangeBatch":
@@ -204,7 +212,7 @@ def _meaning(code: str, message: str, response: Mapping[str, Any]) -> ProviderEr
     if code == "NoSuchHostedZone":
         return Misconfigured(said, "compare `hosted_zone` with the zone's id, and the account that is asked")
     if code == "NoSuchChange":
-        return Unreachable(f"GetChange: {said}")
+        return _Forgotten(f"GetChange: {said}")
     return None
 
 

@@ -129,6 +129,14 @@ async def test_in_sync_only_when_pending_is_over_and_every_server_has_it(
     await provider.close()
 
 
+async def test_a_change_that_route_53_has_forgotten_is_done(zone: LocalRoute53, provider: Provider) -> None:
+    change = await write(provider, CHAT, ALL, fence())
+    zone.changes.clear()
+    verified = await provider.verify(CHAT, change, deadline())
+    assert verified.in_sync, verified.text
+    await provider.close()
+
+
 async def test_a_name_server_that_lags_is_named(zone: LocalRoute53, names: NameServer, provider: Provider) -> None:
     await write(provider, CHAT, ALL, fence(1, 1))
     behind = dict(zone.served)
