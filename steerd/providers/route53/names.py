@@ -35,15 +35,16 @@ UDP_TRIES = 3
 
 async def servers_of(names: tuple[str, ...], deadline: float, timeout_s: float) -> tuple[list[Server], list[str]]:
     """One address of each name server, and remarks on those that have none. IPv4 where there is one."""
-    found, notes = [], []
-    for name in names:
-        try:
-            known = await addresses(name, 53, remaining_s(deadline, timeout_s))
-        except ProviderError as error:
-            notes.append(f"name server {name} was not asked: {error.text}")
-            continue
-        found.append(Server(min(known, key=lambda a: ip_address(a).version)))
-    return found, notes
+    resolved = await asyncio.gather(*(_resolved(n, deadline, timeout_s) for n in names))
+    return [s for s in resolved if isinstance(s, Server)], [s for s in resolved if isinstance(s, str)]
+
+
+async def _resolved(name: str, deadline: float, timeout_s: float) -> Server | str:
+    try:
+        known = await addresses(name, 53, remaining_s(deadline, timeout_s))
+    except ProviderError as error:
+        return f"name server {name} was not asked: {error.text}"
+    return Server(min(known, key=lambda a: ip_address(a).version))
 
 
 async def behind(servers: list[Server], route: Route, change: Change, deadline: float, timeout_s: float) -> list[str]:

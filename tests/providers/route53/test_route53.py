@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -177,6 +178,24 @@ async def test_by_default_the_hosted_zone_s_own_name_servers_are_asked(zone: Loc
     again = await provider.verify(CHAT, change, deadline())
     assert again.in_sync == private
     assert zone.operations.count("GetHostedZone") == 1, "what does not change is asked once"
+    await provider.close()
+
+
+async def test_a_name_server_without_an_address_is_mentioned(
+    zone: LocalRoute53, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone.name_servers = ["ns-1.invalid"]
+    provider = made(zone)
+    change = await write(provider, CHAT, ALL, fence())
+
+    async def unknown(*_: object, **__: object) -> list[Any]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)  # no resolver is asked by tests
+    verified = await provider.verify(CHAT, change, deadline())
+    assert not verified.in_sync, "nobody was asked"
+    assert "name server ns-1.invalid was not asked" in verified.text
+    assert "verify: []" in verified.text
     await provider.close()
 
 
