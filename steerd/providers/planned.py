@@ -12,15 +12,9 @@ from collections.abc import Mapping
 from steerd.model.kinds import Kind, Setting
 from steerd.model.route import Capabilities
 
-__all__ = ["PLANNED", "ROUTE_SETTINGS"]
+__all__ = ["PLANNED", "PLANNED_ROUTE_SETTINGS"]
 
 _TIMEOUT = Setting("timeout", "duration", "of one call", default=5.0)
-_AWS = (
-    Setting("aws_region", "string", "region of the API endpoint; the SDK's own chain by default"),
-    Setting("role", "string", "role to assume, by ARN"),
-    Setting("endpoint_url", "url", "another API endpoint (private link, tests)"),
-    _TIMEOUT,
-)
 _GCP = (
     Setting("project", "string", "project that holds the resource", required=True),
     Setting("endpoint_url", "url", "another API endpoint (private connect, tests)"),
@@ -48,87 +42,6 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
                 built=False,
             ),
             Capabilities(weight_max=10_000, ttl=True, dns=True, fence_note=_READ_BACK),
-        ),
-        (
-            Kind(
-                "route53",
-                "Amazon Route 53 weighted records",
-                (
-                    Setting("hosted_zone", "string", "id of the hosted zone", required=True),
-                    Setting("calls_per_s", "float", "of the 5 per second an account has", default=2.5),
-                    Setting("verify", "strings", "name servers to ask after a write, HOST:PORT"),
-                    *_AWS,
-                ),
-                built=False,
-                extra="aws",
-                modules=("boto3",),
-            ),
-            Capabilities(weight_max=255, atomic=True, compare_and_set=True, ttl=True, dns=True, rate_per_s=5.0),
-        ),
-        (
-            Kind(
-                "route53-arc",
-                "Amazon Application Recovery Controller routing controls",
-                (
-                    Setting("cluster", "string", "ARN of the cluster", required=True),
-                    Setting(
-                        "endpoints",
-                        "strings",
-                        "the 5 cluster endpoints, URL=REGION (cached, so that no control plane is needed)",
-                    ),
-                    *_AWS,
-                ),
-                built=False,
-                extra="aws",
-                modules=("boto3",),
-            ),
-            Capabilities(
-                membership=True, atomic=True, fence_note=f"{_READ_BACK}; safety rules of the control panel bind"
-            ),
-        ),
-        (
-            Kind(
-                "aws-zonal-shift",
-                "Amazon zonal shift away from one availability zone",
-                (
-                    Setting("expires", "duration", "of a shift; renewed while it is wanted", default=14_400.0),
-                    Setting(
-                        "zone_ids",
-                        "map",
-                        "zone -> availability zone id, for example {eu-west-1a: euw1-az1}",
-                        required=True,
-                    ),
-                    *_AWS,
-                ),
-                built=False,
-                extra="aws",
-                modules=("boto3",),
-            ),
-            Capabilities(membership=True, atomic=True, fence_note="one shift at a time per resource"),
-        ),
-        (
-            Kind(
-                "elbv2",
-                "Amazon Application Load Balancer target group weights",
-                _AWS,
-                built=False,
-                extra="aws",
-                modules=("boto3",),
-            ),
-            Capabilities(
-                weight_max=999, fence_note="the whole action list is compared before it is replaced", rate_per_s=3.0
-            ),
-        ),
-        (
-            Kind(
-                "global-accelerator",
-                "Amazon Global Accelerator endpoint weights",
-                (Setting("endpoint_group", "string", "ARN of the endpoint group", required=True), *_AWS),
-                built=False,
-                extra="aws",
-                modules=("boto3",),
-            ),
-            Capabilities(weight_max=255, fence_note=_READ_BACK, rate_per_s=1.0),
         ),
         (
             Kind(
@@ -236,15 +149,7 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
     )
 }
 
-ROUTE_SETTINGS: Mapping[str, tuple[Setting, ...]] = {
-    "route53": (Setting("alias_zone", "string", "hosted zone id of ALIAS targets"),),
-    "route53-arc": (Setting("controls", "map", "target -> ARN of its routing control", required=True),),
-    "aws-zonal-shift": (Setting("resource", "string", "ARN of the load balancer", required=True),),
-    "elbv2": (
-        Setting("rule", "string", "ARN of the listener rule", required=True),
-        Setting("target_groups", "map", "target -> ARN of its target group", required=True),
-    ),
-    "global-accelerator": (Setting("endpoints", "map", "target -> endpoint id", required=True),),
+PLANNED_ROUTE_SETTINGS: Mapping[str, tuple[Setting, ...]] = {
     "gcp-backend": (Setting("groups", "map", "target -> URL of its instance group or NEG", required=True),),
     "azure-trafficmanager": (Setting("endpoints", "map", "target -> name of the profile's endpoint"),),
     "cloudflare": (Setting("pools", "map", "target -> pool id", required=True),),

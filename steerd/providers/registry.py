@@ -8,26 +8,52 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
-from steerd.model.kinds import Kind
+from steerd.model.kinds import Kind, Setting
 from steerd.model.route import Capabilities
-from steerd.providers import embedded, haproxy, memory, rfc2136
+from steerd.providers import (
+    elbv2,
+    embedded,
+    global_accelerator,
+    haproxy,
+    memory,
+    rfc2136,
+    route53,
+    route53_arc,
+    zonal_shift,
+)
 from steerd.providers.base import Context, Misconfigured, Provider
-from steerd.providers.planned import PLANNED, ROUTE_SETTINGS
+from steerd.providers.planned import PLANNED, PLANNED_ROUTE_SETTINGS
 
 __all__ = ["CAPABILITIES", "KINDS", "ROUTE_SETTINGS", "build", "missing"]
 
-_BUILDERS: Mapping[str, Callable[[Context], Provider]] = {
-    module.KIND.name: module.build for module in (embedded, rfc2136, haproxy, memory)
-}
+_BUILT = (
+    embedded,
+    rfc2136,
+    haproxy,
+    memory,
+    route53,
+    route53_arc,
+    zonal_shift,
+    elbv2,
+    global_accelerator,
+)
+
+_BUILDERS: Mapping[str, Callable[[Context], Provider]] = {module.KIND.name: module.build for module in _BUILT}
 
 KINDS: dict[str, Kind] = {
-    **{module.KIND.name: module.KIND for module in (embedded, rfc2136, haproxy, memory)},
+    **{module.KIND.name: module.KIND for module in _BUILT},
     **{name: kind for name, (kind, _) in PLANNED.items()},
 }
 """Kind name -> its settings, and whether this build has it."""
 
+ROUTE_SETTINGS: dict[str, tuple[Setting, ...]] = {
+    **{module.KIND.name: module.ROUTE_SETTINGS for module in _BUILT if hasattr(module, "ROUTE_SETTINGS")},
+    **PLANNED_ROUTE_SETTINGS,
+}
+"""Keys a route takes beyond those of configuration.md, by provider kind."""
+
 CAPABILITIES: dict[str, Capabilities] = {
-    **{module.KIND.name: module.CAPABILITIES for module in (embedded, rfc2136, haproxy, memory)},
+    **{module.KIND.name: module.CAPABILITIES for module in _BUILT},
     **{name: capabilities for name, (_, capabilities) in PLANNED.items()},
 }
 """Kind name -> what it can express, also for those not written yet: the planner and the simulator need it."""

@@ -26,7 +26,7 @@ def test_the_design_s_example() -> None:
     fleet = config.parse(text[1], "configuration.md", ROOT)
     assert [s.name for s in fleet.services] == ["chat"]
     lacks = "\n".join(unbuilt(fleet, "coordinator"))
-    for part in ("store", "providers.r53", "services.chat.fallback"):
+    for part in ("store", "services.chat.fallback"):
         assert part in lacks
     assert config.parse(config.show(fleet), "shown", ROOT) == fleet
 

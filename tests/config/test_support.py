@@ -30,12 +30,6 @@ def test_nothing_is_missing_for_what_is_built() -> None:
             "store: store 'etcd'",
         ),
         (
-            'dns: {kind: rfc2136, server: "127.0.0.1:5300", zone: example.net}',
-            "dns: {kind: route53, hosted_zone: Z1}",
-            "coordinator",
-            "providers.dns: ",
-        ),
-        (
             ROUTING,
             ROUTING + "\n    activate: {us: [{scale: {kubernetes: {replicas: 8}}, timeout: 1m}]}",
             "coordinator",
@@ -57,9 +51,12 @@ def test_named_by_who_needs_it(old: str, new: str, role: str, needle: str) -> No
     assert unbuilt(fleet, other) == []  # type: ignore[arg-type]  # the other of two
 
 
-def test_a_provider_that_no_route_uses_is_no_hindrance() -> None:
+def test_a_provider_not_written_yet_is_named_where_a_route_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("rfc2136", "route53"):
+        monkeypatch.setitem(kinds.PROVIDER_KINDS, kind, replace(kinds.PROVIDER_KINDS[kind], built=False))
     text = BUILT.replace("providers:\n", "providers:\n  spare: {kind: route53, hosted_zone: Z1}\n")
-    assert unbuilt(parse(text), "coordinator") == []
+    assert [line.partition(": ")[0] for line in unbuilt(parse(text), "coordinator")] == ["providers.dns"]
+    assert unbuilt(parse(text), "agent") == []
 
 
 def test_a_dependency_without_its_client_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

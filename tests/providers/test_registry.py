@@ -19,6 +19,11 @@ SETTINGS: dict[str, dict[str, object]] = {
     "rfc2136": {"zone": "acme.example"},
     "haproxy": {"socket": "unix:/run/haproxy/admin.sock"},
     "memory": {},
+    "route53": {"hosted_zone": "Z0"},
+    "route53-arc": {"cluster": "arn:aws:route53-recovery-control::123456789012:cluster/c"},
+    "aws-zonal-shift": {"zone_ids": {"eu-west-1a": "euw1-az1"}},
+    "elbv2": {},
+    "global-accelerator": {},
 }
 
 
@@ -65,9 +70,10 @@ def test_capabilities_make_sense(name: str) -> None:
 
 
 def test_what_forgets_is_reconciled() -> None:
-    """HAProxy after a reload, the embedded server without its state file: that is nobody's edit, not to be kept like one."""
+    """HAProxy after a reload, the embedded server without its state file, a shift that ended: that is nobody's edit, and not to
+    be kept like one."""
     volatile = [name for name in sorted(NAMES) if registry.CAPABILITIES[name].volatile]
-    assert volatile == ["embedded", "haproxy"]
+    assert volatile == ["aws-zonal-shift", "embedded", "haproxy"]
 
 
 @pytest.mark.parametrize("name", sorted(NAMES | {"memory"}))
@@ -95,6 +101,15 @@ def test_settings_are_unique_and_defaults_fit(name: str) -> None:
         ("rfc2136", {"zone": "acme.example", "key": "k", "secret": "hunter2"}, "must be a reference"),
         ("rfc2136", {"zone": "acme.example", "timeout": 0}, "providers.r53.timeout"),
         ("haproxy", {}, "providers.r53.socket: is required"),
+        ("route53", {}, "providers.r53.hosted_zone: is required"),
+        ("route53", {"hosted_zone": "Z0", "calls_per_s": 0}, "providers.r53.calls_per_s: must be from"),
+        ("route53", {"hosted_zone": "Z0", "verify": ["a:b:c"]}, "is not HOST or HOST:PORT"),
+        ("route53-arc", {}, "providers.r53.cluster: is required"),
+        ("route53-arc", {"cluster": "arn", "endpoints": ["https://x"]}, "is not URL=REGION"),
+        ("aws-zonal-shift", {}, "providers.r53.zone_ids: is required"),
+        ("aws-zonal-shift", {"zone_ids": {"a": "b"}, "expires": 10}, "providers.r53.expires: must be from"),
+        ("elbv2", {"timeout": 0}, "providers.r53.timeout"),
+        ("global-accelerator", {"calls_per_s": -1}, "providers.r53.calls_per_s"),
         ("haproxy", {"socket": "localhost"}, "is no socket"),
     ],
 )
@@ -109,7 +124,8 @@ def test_reading_the_list_imports_no_client() -> None:
     """The config is checked where no SDK is installed."""
     code = (
         "import sys; import steerd.providers.registry;"
-        "print([m for m in sys.modules if m.endswith('.client') or m.split('.')[0] in ('dns', 'boto3', 'google', 'azure')])"
+        "sdks = ('dns', 'boto3', 'botocore', 'google', 'azure');"
+        "print([m for m in sys.modules if m.endswith('.client') or m.split('.')[0] in sdks])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.strip() == "[]"

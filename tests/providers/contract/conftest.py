@@ -7,6 +7,12 @@ from pathlib import Path
 import pytest
 
 from steerd.providers.base import Provider
+from tests.providers.contract.aws_rigs import (  # noqa: F401  fixtures are found here
+    arc_rig,
+    elbv2_rig,
+    global_accelerator_rig,
+    route53_rig,
+)
 from tests.providers.contract.rigs import BindRig, EmbeddedRig, HAProxyRig, MemoryRig, Rig
 
 
@@ -19,14 +25,14 @@ def haproxy_rig() -> Iterator[Rig]:
         rig.haproxy.stop()
 
 
-@pytest.fixture(params=["memory", "embedded", "rfc2136", "haproxy"])
+@pytest.fixture(params=["memory", "embedded", "rfc2136", "haproxy", "route53", "arc", "elbv2", "global_accelerator"])
 def rig(request: pytest.FixtureRequest) -> Rig:
     if request.param == "memory":
         return MemoryRig()
     if request.param == "embedded":
         return EmbeddedRig()
     # Names must not repeat over tests on one server: these rigs live as long as it does.
-    shared = request.getfixturevalue("bind_rig" if request.param == "rfc2136" else "haproxy_rig")
+    shared = request.getfixturevalue("bind_rig" if request.param == "rfc2136" else f"{request.param}_rig")
     assert isinstance(shared, Rig)
     return shared
 

@@ -68,6 +68,11 @@ class Rig(ABC):
         targets = tuple(Target(z, (f"e-{z}",), {f"e-{z}": (ADDRESSES[z],)}) for z in ZONES)
         return Route(key=f"it/{name}", service="chat", provider="it", name=name, per="zone", targets=targets)
 
+    def missing(self) -> Route:
+        """A route whose record or backend does not exist."""
+        name = f"missing.{ZONE}"
+        return Route(key="it/x", service="chat", provider="it", name=name, per="zone", targets=(Target("za", ("e",)),))
+
     def desired(self, route: Route, weights: dict[str, int]) -> Desired:
         return Desired(
             tuple(Member(z, min(w, self.top), (ADDRESSES[z],) if w else ()) for z, w in sorted(weights.items()))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from steerd.model.route import Desired, Fence, Member, Route, Target
+from steerd.model.route import Desired, Fence, Member, Route
 from steerd.providers.base import Change, Conflict, Provider, Unreachable
 from tests.providers.contract.rigs import ZONES, Rig
 
@@ -197,15 +197,7 @@ async def test_opened_and_closed_twice(rig: Rig) -> None:
 
 
 async def test_a_route_without_a_record_reads_as_out(rig: Rig, provider: Provider) -> None:
-    missing = Route(
-        key="it/x",
-        service="chat",
-        provider="it",
-        name="missing.acme.example",
-        per="zone",
-        targets=(Target("za", ("e",)),),
-    )
-    observed = await provider.read(missing, deadline())
+    observed = await provider.read(rig.missing(), deadline())
     assert not observed.exists
     assert observed.weights == {"za": 0}
 

@@ -1,0 +1,106 @@
+"""Asking Route 53's own name servers what they answer, over UDP and TCP.
+
+Weighted answers are drawn at random, so they can only show that nothing else is served than should be. That a server has
+this very batch is shown by the fence's TXT, which came with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address
+from typing import Literal
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+
+from steerd.model.route import Route
+from steerd.providers.asking import EDNS_PAYLOAD, Server, addresses, ask, remaining_s
+from steerd.providers.base import Change, ProviderError, Unreachable
+from steerd.providers.records import canonical, fence_name
+from steerd.providers.route53.records import fence_in, kinds_of
+from steerd.providers.route53.translate import Batch
+
+__all__ = ["behind", "servers_of"]
+
+Transport = Literal["udp", "tcp"]
+
+TRANSPORTS: tuple[Transport, ...] = ("udp", "tcp")
+"""Clients use both; a firewall may break one only."""
+
+UDP_TRIES = 3
+"""A lost datagram must not look like a server out of sync."""
+
+
+async def servers_of(names: tuple[str, ...], deadline: float, timeout_s: float) -> tuple[list[Server], list[str]]:
+    """One address of each name server, and remarks on those that have none. IPv4 where there is one."""
+    resolved = await asyncio.gather(*(_resolved(n, deadline, timeout_s) for n in names))
+    return [s for s in resolved if isinstance(s, Server)], [s for s in resolved if isinstance(s, str)]
+
+
+async def _resolved(name: str, deadline: float, timeout_s: float) -> Server | str:
+    try:
+        known = await addresses(name, 53, remaining_s(deadline, timeout_s))
+    except ProviderError as error:
+        return f"name server {name} was not asked: {error.text}"
+    return Server(min(known, key=lambda a: ip_address(a).version))
+
+
+async def behind(servers: list[Server], route: Route, change: Change, deadline: float, timeout_s: float) -> list[str]:
+    """What is not as `change` wants it, one line per server and transport; empty when all is."""
+    asked = (_one(s, t, route, change, deadline, timeout_s) for s in servers for t in TRANSPORTS)
+    return [text for text in await asyncio.gather(*asked) if text]
+
+
+async def _one(
+    server: Server, transport: Transport, route: Route, change: Change, deadline: float, timeout_s: float
+) -> str | None:
+    batch: Batch = change.payload
+    where = f"{server} over {transport.upper()}"
+    try:
+        fence = fence_in(await _values(server, fence_name(route.name), "TXT", transport, deadline, timeout_s))
+        # Where nothing was to be written, the fence that stood there is the one to find.
+        due = batch.seen if change.nothing else change.fence
+        if due is not None and fence != due and not (fence and fence.newer_than(due)):
+            return f"{where} has not this batch yet"
+        for kind in kinds_of(route):
+            values = {canonical(v) for v in await _values(server, route.name, kind, transport, deadline, timeout_s)}
+            if not values and (batch.served[kind] or route.types == ("ALIAS",)):
+                return f"{where} answers {route.name} {kind} with nothing"
+            if route.types != ("ALIAS",) and (strange := values - batch.served[kind]):
+                return f"{where} still serves {', '.join(sorted(strange))}"
+    except ProviderError as error:
+        return error.text
+    return None
+
+
+async def _values(
+    server: Server, name: str, kind: str, transport: Transport, deadline: float, timeout_s: float
+) -> list[str]:
+    query = dns.message.make_query(name, kind, use_edns=0, payload=EDNS_PAYLOAD)
+    query.flags &= ~dns.flags.RD
+    answer = await _answer(query, server, transport, deadline, timeout_s)
+    if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) or not answer.flags & dns.flags.AA:
+        word = "without authority" if answer.rcode() == dns.rcode.NOERROR else dns.rcode.to_text(answer.rcode())
+        raise Unreachable(f"{server} answers {name} {kind} {word}: is it a name server of the zone?")
+    wanted = dns.rdatatype.from_text(kind)
+    return [r.to_text() for rrset in answer.answer if rrset.rdtype == wanted for r in rrset]
+
+
+async def _answer(
+    query: dns.message.Message, server: Server, transport: Transport, deadline: float, timeout_s: float
+) -> dns.message.Message:
+    if transport == "tcp":
+        return await ask(query, server, "tcp", deadline, timeout_s)
+    for attempt in range(UDP_TRIES):
+        try:
+            answer = await ask(query, server, "udp", deadline, timeout_s / UDP_TRIES)
+        except Unreachable:
+            if attempt == UDP_TRIES - 1:
+                raise
+            continue
+        if answer.flags & dns.flags.TC:
+            return await ask(query, server, "tcp", deadline, timeout_s)
+        return answer
+    raise AssertionError("the loop above returns or raises")
