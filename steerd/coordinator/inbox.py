@@ -7,9 +7,13 @@ from collections import deque
 
 from steerd.core.events import BallotReceived, Event
 
-__all__ = ["Inbox"]
+__all__ = ["BATCH", "INSTANT_S", "Inbox"]
 
 MOST_FRAMES = 10_000
+BATCH = 8
+"""Events in a row before other tasks get their turn."""
+INSTANT_S = 0.02
+"""Frames that wait together are taken as of one time; those that are left after this long, as of another."""
 
 
 class Inbox:
@@ -33,10 +37,13 @@ class Inbox:
         self._more.set()
         return True
 
-    def take(self) -> Event | None:
-        """The next one, or None."""
-        queue = self._events or self._frames
-        return queue.popleft() if queue else None
+    def take(self) -> Event:
+        """The next one. Raises IndexError when nothing waits."""
+        return (self._events or self._frames).popleft()
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._events) + len(self._frames)
 
     async def wait(self, within_s: float) -> bool:
         """Until something waits, at most `within_s`; whether it does."""

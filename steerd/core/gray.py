@@ -4,7 +4,8 @@
 
 Only endpoints with a failure in the window are kept. While an endpoint had none, all its looks passed: what a window held
 before the first failure is known from the cadence, and nothing needs to be stored for the healthy part of a fleet.
-Everything is judged at the turn of a slot, so the order in which ballots came in within it does not matter.
+Everything is judged at the turn of a slot, and the votes of one instant are taken together, so the order in which they came does
+not matter.
 """
 
 from __future__ import annotations
@@ -103,6 +104,13 @@ class Series:
     degraded: bool = False
     down: bool = False
 
+    def ring(self, zone: str, slot: int) -> _Ring:
+        """The zone's looks; begun with `slot` where there are none."""
+        found = self.zones.get(zone)
+        if found is None:
+            found = self.zones[zone] = _Ring(slot)
+        return found
+
     def rates(self, zones: Iterable[str], *, short: bool) -> tuple[dict[str, float], int]:
         """Zone -> failure rate, and the samples behind all of them; zones without a look are left out."""
         found: dict[str, float] = {}
@@ -119,7 +127,8 @@ class Series:
 
 
 class GrayBand:
-    """All endpoints with failures in the window. `note` every vote; `judge` when the alarm "gray" rings."""
+    """All endpoints with failures in the window. `note` every vote that counts a failure more, and every one on those in `hot`;
+    `judge` when the alarm "gray" rings."""
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
@@ -136,29 +145,28 @@ class GrayBand:
         for name in [n for n in self.hot if n not in fleet.endpoint_by_name]:
             del self.hot[name]
 
-    def note(self, agent: AgentState, old: Vote | None, new: Vote, board: EndpointBoard, now: float) -> None:
-        """A vote was taken: `old` is what this start of the agent said before (None: nothing that can be compared)."""
-        hot = self.hot.get(new.endpoint)
-        if old is None or (hot is None and _failed(old) == _failed(new)):
-            return
-        state = board.states.get(new.endpoint)
-        if state is None:
-            return
+    def note(self, looks: Iterable[tuple[AgentState, Vote, Vote]], board: EndpointBoard, now: float) -> None:
+        """Votes were taken, all in one instant: (agent, what this start of it said before, the vote)."""
         slot = floor(now / SLOT_S)
-        before = {c.check: c for c in old.counts}
-        for counts in new.counts:
-            known = before.get(counts.check)
-            passed = counts.passed - (known.passed if known else 0)
-            failed = counts.failed - (known.failed if known else 0)
-            if passed < 0 or failed < 0 or passed + failed == 0:
+        found: list[tuple[str, str, str, int, int]] = []
+        for agent, old, new in looks:
+            endpoint = new.endpoint
+            if endpoint not in board.states:
                 continue
-            series = hot.get(counts.check) if hot is not None else None
-            if series is None:
-                if failed == 0:
+            before = {c.check: c for c in old.counts}
+            for counts in new.counts:
+                known = before.get(counts.check)
+                passed = counts.passed - (known.passed if known else 0)
+                failed = counts.failed - (known.failed if known else 0)
+                if passed < 0 or failed < 0 or passed + failed == 0:
                     continue
-                series = self._begin(state, counts.check, board, slot)
-                hot = self.hot[new.endpoint]
-            series.zones.setdefault(agent.zone, _Ring(slot)).add(passed, failed, slot)
+                if failed and counts.check not in self.hot.get(endpoint, ()):
+                    self._begin(board.states[endpoint], counts.check, board, slot)
+                found.append((agent.zone, endpoint, counts.check, passed, failed))
+        for zone, endpoint, check, passed, failed in found:
+            series = self.hot.get(endpoint, {}).get(check)
+            if series is not None:
+                series.ring(zone, slot).add(passed, failed, slot)
 
     def _begin(self, state: EndpointState, check: str, board: EndpointBoard, slot: int) -> Series:
         """The first failure in the window: everything before it passed, at the cadence of the agents that are heard."""
@@ -172,7 +180,7 @@ class GrayBand:
             period *= max(1, len(seers))
         for agent, vote in board.fresh_votes(state.name, slot * SLOT_S):
             done = next((c.passed for c in vote.counts if c.check == check), 0)
-            ring = series.zones.setdefault(agent.zone, _Ring(slot))
+            ring = series.ring(agent.zone, slot)
             for back in range(_UNSENT_SLOTS, LONG + 1):
                 looks = int(back * SLOT_S / period) - int((back - 1) * SLOT_S / period)
                 looks = min(looks, done)
@@ -248,10 +256,6 @@ class GrayBand:
     def rate(self, endpoint: str) -> float:
         """The worst check's failure rate over 60 s, as last judged: 0..1."""
         return max((s.mean_short for s in self.hot.get(endpoint, {}).values()), default=0.0)
-
-
-def _failed(vote: Vote) -> int:
-    return sum(c.failed for c in vote.counts)
 
 
 def _above(mean: float, others: float, samples: int) -> float:

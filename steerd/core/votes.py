@@ -39,7 +39,7 @@ class VoteTable:
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
         self._ttl_s = 15.0
-        self.taken: Callable[[AgentState, Vote, Vote, float], None] | None = None
+        self.taken: Callable[[AgentState, Vote, Vote], None] | None = None
         """Called with a vote taken, after what the agent said before. Not where the counts of the two cannot be compared, because
         the agent is new, started anew, was not heard or doubted itself in between."""
         self.watched: Container[str] = ()
@@ -95,12 +95,10 @@ class VoteTable:
         self._timers.at(now + self._ttl_s, "agent", agent.name)
         if isinstance(frame, Heartbeat):
             return touched | self._mark_stale(agent, frame.stale, now), []
-        changed, new = self._fold_votes(agent, frame, now, comparable=comparable)
+        changed, new = self._fold_votes(agent, frame, comparable=comparable)
         return touched | changed, new
 
-    def _fold_votes(
-        self, agent: AgentState, ballot: Ballot, now: float, *, comparable: bool
-    ) -> tuple[set[str], list[Vote]]:
+    def _fold_votes(self, agent: AgentState, ballot: Ballot, *, comparable: bool) -> tuple[set[str], list[Vote]]:
         touched: set[str] = set()
         new: list[Vote] = []
         if ballot.full:
@@ -127,7 +125,7 @@ class VoteTable:
                 touched.add(endpoint)
             else:
                 if told is not None and (endpoint in self.watched or _failed(old) != _failed(vote)):
-                    told(agent, old, vote, now)
+                    told(agent, old, vote)
                 if _says_otherwise(old, vote):
                     touched.add(endpoint)  # a vote that only counts on changes no voice
             if (vote.suspect or vote.verdict is Verdict.UNHEALTHY) and old != vote:

@@ -80,7 +80,9 @@ class Lead:
         return tuple(Vote(e, Verdict.HEALTHY, self.number, counts=looks) for e in self.fleet.endpoint_by_name)
 
     def step(self, event: ev.Event) -> tuple[fx.Effect, ...]:
-        return self.engine.step(event, self.now)
+        """One step, and the tick after it that the engine asks for when something waits to be judged."""
+        out = self.engine.step(event, self.now)
+        return out + self.engine.step(ev.Tick(), self.now) if self.engine.wake_at(self.now) <= self.now else out
 
     def quiet(self) -> None:
         """Ticks and heartbeats of two seconds."""
