@@ -247,7 +247,10 @@ class Engine:
         """Ballots came that are not judged yet, and change something."""
         world = self.world
         return world.instant.at is not None and (
-            not world.instant.empty or bool(world.dirty) or (world.leading and world.state_changed)
+            not world.instant.empty
+            or bool(world.dirty)
+            or bool(world.votes.remarked)
+            or (world.leading and world.state_changed)
         )
 
     def _judge(self, now: float) -> None:
@@ -256,6 +259,9 @@ class Engine:
         looks, touched = instant.take_looks(), instant.take_touched()
         if looks:
             world.gray.note(looks, world.board, now)
+        if world.votes.remarked:
+            touched |= world.board.remark(world.votes.remarked - touched, now)
+            world.votes.remarked.clear()
         if touched:
             self._health_changed(world.board.judge(touched, now), now)
         for services in (world.board.restless, world.board.turned):

@@ -156,6 +156,32 @@ class EndpointBoard:
                 self.restless.add(state.service)
         return changed
 
+    def remark(self, endpoints: Iterable[str], now: float) -> set[str]:
+        """What votes tell of these endpoints beside what counts: reasons, and who is suspect. Nobody's health changes by it.
+        Returns those that must be judged, because a vote ended meanwhile."""
+        found: set[str] = set()
+        for endpoint in sorted(endpoints):
+            state = self.states.get(endpoint)
+            if state is None:
+                continue
+            fresh = self._votes.fresh_votes(endpoint, now)
+            voices = self._book.of(fresh).voices
+            if [(v.zone, v.verdict) for v in voices] != [(v.zone, v.verdict) for v in state.voices]:
+                found.add(endpoint)
+                continue
+            state.voices = voices
+            self._unsuspect(state, fresh)
+            if state.reason is not None:
+                state.reason = reason_of(state)
+        return found
+
+    def _unsuspect(self, state: EndpointState, fresh: list[tuple[AgentState, Vote]]) -> None:
+        """Nobody suspects it any more."""
+        if state.suspect_at is None:
+            return
+        if not any(vote.suspect or vote.verdict is Verdict.UNHEALTHY for _, vote in fresh):
+            state.suspect_at = None
+
     def _count(self, state: EndpointState, now: float) -> bool:
         """Counts one endpoint's votes anew. Whether its health changed."""
         fresh = self._votes.fresh_votes(state.name, now)
@@ -169,10 +195,7 @@ class EndpointBoard:
                 for name in self.down_in(state.service):
                     self.states[name].dead = self.confirmed_dead(name)
         note_version(state, fresh, now)
-        if state.suspect_at is not None and not any(
-            vote.suspect or vote.verdict is Verdict.UNHEALTHY for _, vote in fresh
-        ):
-            state.suspect_at = None
+        self._unsuspect(state, fresh)
         why = self._undecided(state, fresh, said.speaking)
         self._set_decided(state, why)
         if why is None:

@@ -44,6 +44,8 @@ class VoteTable:
         the agent is new, started anew, was not heard or doubted itself in between."""
         self.watched: Container[str] = ()
         """Endpoints of which every such vote is to be told; of others only those that count a failure more."""
+        self.remarked: set[str] = set()
+        """Endpoints of which a vote says the same in other words, or begins or ceases to be suspect, since this was last taken."""
         self.comings = 0
         """Grows when an agent comes, goes, or is another one."""
         self.agents: dict[str, AgentState] = {}
@@ -126,8 +128,10 @@ class VoteTable:
             else:
                 if told is not None and (endpoint in self.watched or _failed(old) != _failed(vote)):
                     told(agent, old, vote)
-                if _says_otherwise(old, vote):
-                    touched.add(endpoint)  # a vote that only counts on changes no voice
+                if _counts_otherwise(old, vote):
+                    touched.add(endpoint)
+                elif _tells_otherwise(old, vote):
+                    self.remarked.add(endpoint)  # a vote that only counts looks changes not even that
             if (vote.suspect or vote.verdict is Verdict.UNHEALTHY) and old != vote:
                 new.append(vote)
         return touched, new
@@ -173,18 +177,23 @@ class VoteTable:
         return set(agent.endpoints)
 
 
-def _says_otherwise(old: Vote, new: Vote) -> bool:
-    """They differ in more than their sequence and counts: in what voices are made of."""
+def _counts_otherwise(old: Vote, new: Vote) -> bool:
+    """They differ in what health comes of."""
     return (
         old.verdict is not new.verdict
         or old.all_failed is not new.all_failed
         or old.transport is not new.transport
-        or old.suspect is not new.suspect
+        or old.version != new.version
+    )
+
+
+def _tells_otherwise(old: Vote, new: Vote) -> bool:
+    """They differ in what is told beside."""
+    return (
+        old.suspect is not new.suspect
         or old.reason != new.reason
         or old.layer is not new.layer
         or old.check != new.check
-        or old.version != new.version
-        or old.errors != new.errors
     )
 
 

@@ -176,6 +176,26 @@ def test_a_quiet_fleet_costs_its_agents_not_its_endpoints() -> None:
     assert large <= MORE * small, (small, large)
 
 
+def test_a_vote_that_is_only_suspect_is_not_counted_anew() -> None:
+    """A first failure and the pass after it: what it tells is taken, and no voice is counted and no latch looked at."""
+    lead = Lead(fleet_of(SMALL))
+    board, counted = lead.engine.world.board, []
+    counts = board._count
+    board._count = lambda state, now: counted.append(state.name) or counts(state, now)  # type: ignore[method-assign,func-returns-value]
+    agent = lead.fleet.agents[0].name
+    for suspect, reason in ((True, "timed out"), (False, None)):
+        lead.number += 1
+        lead.now += 0.25
+        vote = Vote("usb-3", Verdict.HEALTHY, 100 + lead.number, reason=reason, suspect=suspect)
+        lead.step(ev.BallotReceived(Ballot(agent, 1, lead.number, False, (vote,))))
+        state = board.states["usb-3"]
+        assert (state.suspect_at is not None) is suspect
+        assert [v.reason for v in state.voices if agent in v.agents] == [reason]
+    assert counted == []
+    lead.die("usb-3")
+    assert set(counted) == {"usb-3"}
+
+
 def test_a_vote_that_only_counts_on_costs_itself() -> None:
     """A full ballot with other counts: some lines a vote, and none for the endpoint's voices or its service."""
     lead = Lead(fleet_of(SMALL))
