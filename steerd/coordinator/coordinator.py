@@ -245,13 +245,14 @@ class Coordinator(Shown):
         began = self._clock.loop_time()
         effects = self._engine.step(event, now)
         self._observer.on_step(event, effects, now, self._clock.loop_time() - began)
-        if isinstance(event, ConfigLoaded | LeadershipChanged):
+        if isinstance(event, (ConfigLoaded, LeadershipChanged)):
             self._set_routes()
-        if isinstance(event, RouteObserved):
+        elif isinstance(event, RouteObserved):
             self._reads.done(event.route, ok=event.observed is not None)
-        for effect in effects:
-            self._carry_out(effect, now)
-        self._pipeline.submit(effects)
+        if effects:
+            for effect in effects:
+                self._carry_out(effect, now)
+            self._pipeline.submit(effects)
 
     def _carry_out(self, effect: Effect, now: float) -> None:
         """What needs no store and no provider."""

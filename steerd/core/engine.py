@@ -77,16 +77,17 @@ class Engine:
         """Takes one event in; returns what shall be done, in order."""
         world = self.world
         world.out, instant = [], world.instant
-        ballot, ticks = isinstance(event, ev.BallotReceived), isinstance(event, ev.Tick)
-        if instant.at is not None and (now > instant.at or not (ballot or ticks)):
+        kind = type(event)
+        ballot = kind is ev.BallotReceived
+        if instant.at is not None and (now > instant.at or not (ballot or kind is ev.Tick)):
             self._close(instant.at)
         world.now = now
-        self._handlers[type(event)](event, now)
+        self._handlers[kind](event, now)
         if ballot:
             instant.at = now
         else:
             self._close(now)
-        return _persist_before_answers(world.out)
+        return _persist_before_answers(world.out) if world.out else ()
 
     def _close(self, now: float) -> None:
         """Judges what came up to `now`: votes, alarms, and every service that they touch."""
@@ -158,8 +159,9 @@ class Engine:
         first = not agent.fresh
         touched, new = world.votes.fold(frame, now)
         world.instant.touched |= touched
-        note_readings(world, frame.agent, frame.readings, now)
-        world.readings.fold(frame.agent, frame.readings, now)
+        if frame.readings:
+            note_readings(world, frame.agent, frame.readings, now)
+            world.readings.fold(frame.agent, frame.readings, now)
         agent.connected = True
         if frame.abstaining is None and new:
             world.instant.suspects.setdefault(frame.agent, []).extend(new)
@@ -171,6 +173,8 @@ class Engine:
     def _probe_errors(self, ballot: Ballot, now: float) -> None:
         """A probe that cannot do its job is alerted per agent and check, never counted against the target."""
         alerts = self.world.alerts
+        if not alerts.active and not any(vote.errors for vote in ballot.votes):
+            return
         known = {endpoint for kind, of in alerts.active if kind == "probe-error" for endpoint in [of.partition("/")[2]]}
         for vote in ballot.votes:
             if not vote.errors and vote.endpoint not in known:

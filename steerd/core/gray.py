@@ -153,11 +153,13 @@ class GrayBand:
             endpoint = new.endpoint
             if endpoint not in board.states:
                 continue
-            before = {c.check: c for c in old.counts}
-            for counts in new.counts:
-                known = before.get(counts.check)
-                passed = counts.passed - (known.passed if known else 0)
-                failed = counts.failed - (known.failed if known else 0)
+            before = old.counts
+            for place, counts in enumerate(new.counts):
+                known = before[place] if place < len(before) else None
+                if known is None or known.check != counts.check:
+                    known = next((c for c in before if c.check == counts.check), None)
+                passed = counts.passed - (known.passed if known is not None else 0)
+                failed = counts.failed - (known.failed if known is not None else 0)
                 if passed < 0 or failed < 0 or passed + failed == 0:
                     continue
                 if failed and counts.check not in self.hot.get(endpoint, ()):

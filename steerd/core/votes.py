@@ -164,7 +164,7 @@ class VoteTable:
             agent = self.agents[name]
             if not agent.fresh or agent.abstaining is not None:
                 continue
-            since = agent.stale_at.get(endpoint)
+            since = agent.stale_at.get(endpoint) if agent.stale_at else None
             if since is not None and now - since >= self._ttl_s:
                 continue
             found.append((agent, vote))
