@@ -68,7 +68,8 @@ class _Ring:
 
     def add(self, passed: int, failed: int, slot: int, back: int = 0) -> None:
         """Adds looks to `slot`, or to the one `back` slots before it."""
-        self.advance(slot)
+        if slot != self._slot:
+            self.advance(slot)
         at = (slot - back) % (LONG + 1)
         self._passed[at] += passed
         self._failed[at] += failed
@@ -148,27 +149,33 @@ class GrayBand:
     def note(self, looks: Iterable[tuple[AgentState, Vote, Vote]], board: EndpointBoard, now: float) -> None:
         """Votes were taken, all in one instant: (agent, what this start of it said before, the vote)."""
         slot = floor(now / SLOT_S)
-        found: list[tuple[str, str, str, int, int]] = []
+        early: list[tuple[str, str, str, int]] = []
         for agent, old, new in looks:
             endpoint = new.endpoint
             if endpoint not in board.states:
                 continue
-            before = old.counts
+            before, checks = old.counts, self.hot.get(endpoint)
             for place, counts in enumerate(new.counts):
+                check = counts.check
                 known = before[place] if place < len(before) else None
-                if known is None or known.check != counts.check:
-                    known = next((c for c in before if c.check == counts.check), None)
+                if known is None or known.check != check:
+                    known = next((c for c in before if c.check == check), None)
                 passed = counts.passed - (known.passed if known is not None else 0)
                 failed = counts.failed - (known.failed if known is not None else 0)
                 if passed < 0 or failed < 0 or passed + failed == 0:
                     continue
-                if failed and counts.check not in self.hot.get(endpoint, ()):
-                    self._begin(board.states[endpoint], counts.check, board, slot)
-                found.append((agent.zone, endpoint, counts.check, passed, failed))
-        for zone, endpoint, check, passed, failed in found:
+                series = checks.get(check) if checks is not None else None
+                if series is None and failed:
+                    series = self._begin(board.states[endpoint], check, board, slot)
+                    checks = self.hot[endpoint]
+                if series is not None:
+                    series.ring(agent.zone, slot).add(passed, failed, slot)
+                else:
+                    early.append((agent.zone, endpoint, check, passed))
+        for zone, endpoint, check, passed in early:  # passes told before the failure that begins a series
             series = self.hot.get(endpoint, {}).get(check)
             if series is not None:
-                series.ring(zone, slot).add(passed, failed, slot)
+                series.ring(zone, slot).add(passed, 0, slot)
 
     def _begin(self, state: EndpointState, check: str, board: EndpointBoard, slot: int) -> Series:
         """The first failure in the window: everything before it passed, at the cadence of the agents that are heard."""

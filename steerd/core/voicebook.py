@@ -58,7 +58,11 @@ def fold_voices(fleet: Fleet, votes: Iterable[tuple[AgentState, Vote]]) -> tuple
 @dataclass(frozen=True, slots=True)
 class Tally:
     """Voices counted: `unhealthy` with all their last looks failed, `degraded` or worse, `saturated` or worse; and the vantage
-    regions behind each."""
+    regions behind each.
+
+    That the last looks all failed is asked for *down* alone, which takes traffic away: a voice that says unhealthy, but saw a look
+    pass since, is one of `degraded` or worse. Its agent would say healthy after `rise` passes, and does not yet.
+    """
 
     voices: int
     unhealthy: int
