@@ -79,7 +79,9 @@ class Bench:
             self.step(ev.RouteObserved(route.key, Observed(dict.fromkeys(served, 255), served, fence)))
 
     def step(self, event: ev.Event) -> tuple[fx.Effect, ...]:
-        return self.engine.step(event, self.now)
+        """One step, and the tick after it that the engine asks for when something waits to be judged."""
+        out = self.engine.step(event, self.now)
+        return out + self.engine.step(ev.Tick(), self.now) if self.engine.wake_at(self.now) <= self.now else out
 
     def frames(self) -> list[Ballot]:
         """A full ballot of every agent, with counts that went on."""

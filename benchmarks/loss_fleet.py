@@ -175,15 +175,13 @@ class Shard:
             if at > end:
                 return self.moves
             self._now = at
-            if wake <= at:
+            if wake <= at < self._heap[0][0]:  # everything of this moment is in
                 self._step(ev.Tick())
                 wake = max(self._engine.wake_at(at), at + 0.001)
                 continue
             _, _, what, args = heapq.heappop(self._heap)
             what(*args)
-            upcoming = self._engine.world.timers.next()
-            if upcoming is not None and upcoming < wake:
-                wake = max(upcoming, at)
+            wake = min(wake, self._engine.wake_at(at))
 
     def _at(self, at: float, what: Callable[..., None], *args: object) -> None:
         heapq.heappush(self._heap, (at, next(self._order), what, args))

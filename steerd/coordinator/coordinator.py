@@ -30,7 +30,7 @@ from steerd.coordinator.face import first_of, leader_hint, note_of, restart_need
 from steerd.coordinator.feed import Feed
 from steerd.coordinator.following import Following
 from steerd.coordinator.hooks import HookRunner, Hooks, NoHooks
-from steerd.coordinator.inbox import Inbox
+from steerd.coordinator.inbox import BATCH, INSTANT_S, Inbox
 from steerd.coordinator.journal import Journal
 from steerd.coordinator.leadership import Leadership
 from steerd.coordinator.links import AgentLink, Links
@@ -71,8 +71,6 @@ log = logging.getLogger(__name__)
 OPEN_WITHIN_S = 2.0
 HAND_OVER_S = 2.5
 CLOSE_STORE_S = 0.5
-BATCH = 8
-"""Events in a row before other tasks get their turn."""
 
 
 class Coordinator(Shown):
@@ -214,17 +212,28 @@ class Coordinator(Shown):
     async def _work(self) -> None:
         """Step through what comes in; a Tick when nothing came until the engine asked for one."""
         while True:
-            for _ in range(BATCH):
-                event = self._inbox.take()
-                if event is None:
-                    break
-                self._step(event, self._clock.now())
-            else:
-                await asyncio.sleep(0)
-                continue
+            await self._take_in()
             now = self._clock.now()
             if not await self._inbox.wait(max(self._engine.wake_at(now) - now, 0.001)):
                 self._step(Tick(), self._clock.now())
+
+    async def _take_in(self) -> None:
+        """Step through what waits, frames as of one time: a Tick at the end has them judged together."""
+        if not self._inbox:
+            return
+        now = self._clock.now()
+        until = now + INSTANT_S
+        for nth in range(1, len(self._inbox) + 1):
+            event = self._inbox.take()
+            if not isinstance(event, BallotReceived):
+                now = self._clock.now()
+            self._step(event, now)
+            if nth % BATCH == 0:
+                await asyncio.sleep(0)
+            if self._clock.now() > until:
+                break
+        if self._engine.wake_at(now) <= now:
+            self._step(Tick(), now)
 
     def _step(self, event: Event, now: float) -> None:
         if isinstance(event, LeadershipChanged):
@@ -238,13 +247,14 @@ class Coordinator(Shown):
         began = self._clock.loop_time()
         effects = self._engine.step(event, now)
         self._observer.on_step(event, effects, now, self._clock.loop_time() - began)
-        if isinstance(event, ConfigLoaded | LeadershipChanged):
+        if isinstance(event, (ConfigLoaded, LeadershipChanged)):
             self._set_routes()
-        if isinstance(event, RouteObserved):
+        elif isinstance(event, RouteObserved):
             self._reads.done(event.route, ok=event.observed is not None)
-        for effect in effects:
-            self._carry_out(effect, now)
-        self._pipeline.submit(effects)
+        if effects:
+            for effect in effects:
+                self._carry_out(effect, now)
+            self._pipeline.submit(effects)
 
     def _carry_out(self, effect: Effect, now: float) -> None:
         """What needs no store and no provider."""

@@ -166,7 +166,7 @@ class Links:
             ("votes", account.votes, votes),
             ("readings", account.readings, len(frame.readings)),
         ):
-            if not allowance.take(amount, now):
+            if amount and not allowance.take(amount, now):
                 account.cut_until = now + CUT_OFF_S
                 why = f"too many {what}: over {allowance.per_s:g} a second or {allowance.burst:g} at once"
                 self.end(frame.agent, why)

@@ -52,6 +52,10 @@ class CheckState(IntEnum):
     FAIL = 3
 
 
+_STATES = (CheckState.GOOD, CheckState.SATURATED, CheckState.SLOW, CheckState.FAIL)
+"""By severity."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckRule:
     """A check as the verdict sees it. `interval_s` is the check's own; `period_s` how often this agent looks, which is
@@ -95,6 +99,7 @@ class CheckRun:
         "looks",
         "muted",
         "passed",
+        "rare",
         "reason",
         "rise",
         "rule",
@@ -103,6 +108,8 @@ class CheckRun:
 
     def __init__(self, rule: CheckRule, rules: VerdictRules, now: float, ambient: Ambient | None = None) -> None:
         self.rule = rule
+        self.rare = rule.period_s > rule.interval_s * 1.5
+        """Agents take turns at this check: left alone, what it says here may be old by the time it counts."""
         self._ambient = ambient if ambient is not None else Ambient()
         self.rise = rules.rise
         self.fall = min(rules.fall, _CORRECTNESS_FALL) if rule.layer is Layer.CORRECTNESS else rules.fall
@@ -166,11 +173,6 @@ class CheckRun:
         return began and self.unresolved
 
     @property
-    def rare(self) -> bool:
-        """Agents take turns at this check: left alone, what it says here may be old by the time it counts."""
-        return self.rule.period_s > self.rule.interval_s * 1.5
-
-    @property
     def steady(self) -> bool:
         """Good, with nothing under way: one more pass changes no run and no latch."""
         return self.state is CheckState.GOOD and self._bad[1] == 0 and self.error is None and not self.doubted
@@ -178,9 +180,12 @@ class CheckRun:
     def passes(self, at: float, ended: float, *, confirm: bool = False) -> None:
         """Takes a pass of a steady check, begun `at`: the short way of `observe`, for nearly all looks of a healthy fleet."""
         self.looks += 1
-        self.passed += not confirm
-        self.last_at = max(self.last_at, ended)
-        self._passed_at = max(self._passed_at, at)
+        if not confirm:
+            self.passed += 1
+        if ended > self.last_at:  # noqa: PLR1730  no calls, here
+            self.last_at = ended
+        if at > self._passed_at:  # noqa: PLR1730  as above
+            self._passed_at = at
 
     def resume(self, at: float) -> None:
         """Looks are made again, after passes that were left out and counted (the simulator's); the last of them began `at`."""
@@ -207,7 +212,7 @@ class CheckRun:
         while self._latched and self._good[self._latched] >= self.rise:
             self._latched -= 1
         if self._latched or self.state is not CheckState.UNKNOWN or self._good[1] >= self.rise:
-            self.state = CheckState(self._latched)
+            self.state = _STATES[self._latched]
         if self.state is CheckState.FAIL:
             self._pending = 0
 

@@ -3,6 +3,8 @@
     event -> votes -> health -> diagnosis -> drains (guards, ramp) -> plan -> routes -> effects
 
 `now` is steady time in seconds of the Unix epoch: it never goes back. The same events at the same times give the same effects.
+Ballots are only taken in; what came at one time is judged together, by the next event that is no ballot or comes later
+(`steerd.core.instant`). `wake_at` asks for a `Tick` at once when something waits for that.
 A follower runs the same stages on the same ballots up to the diagnosis; only a leader drains, plans and writes.
 """
 
@@ -74,14 +76,29 @@ class Engine:
     def step(self, event: ev.Event, now: float) -> tuple[Effect, ...]:
         """Takes one event in; returns what shall be done, in order."""
         world = self.world
-        world.out, world.now = [], now
-        self._handlers[type(event)](event, now)
+        world.out, instant = [], world.instant
+        kind = type(event)
+        ballot = kind is ev.BallotReceived
+        if instant.at is not None and (now > instant.at or not (ballot or kind is ev.Tick)):
+            self._close(instant.at)
+        world.now = now
+        self._handlers[kind](event, now)
+        if ballot:
+            instant.at = now
+        else:
+            self._close(now)
+        return _persist_before_answers(world.out) if world.out else ()
+
+    def _close(self, now: float) -> None:
+        """Judges what came up to `now`: votes, alarms, and every service that they touch."""
+        world = self.world
+        world.now, world.instant.at = now, None
         self._alarms(now)
         moved: set[str] = set()
         for _ in range(_ROUNDS):
             if not world.dirty:
                 break
-            services, world.dirty = list(world.dirty), {}
+            services, world.dirty = sorted(world.dirty), {}
             if world.leading:
                 operated.advance(world, services, moved, now)
             for service in services:
@@ -90,7 +107,6 @@ class Engine:
         if world.leading and world.state_changed:
             world.out.append(Persist(None, world.hard_state()))
         world.state_changed = False
-        return _persist_before_answers(world.out)
 
     def hears_quorum(self) -> bool:
         """Whether fresh votes make a quorum for any endpoint at all; a fleet without endpoints needs none."""
@@ -98,7 +114,9 @@ class Engine:
         return not board.states or board.rolls.anyone_decided()
 
     def wake_at(self, now: float) -> float:
-        """When the next `Tick` is needed: at most a second from `now`."""
+        """When the next `Tick` is needed: at most a second from `now`, and at once while votes wait to be judged."""
+        if self._waits():
+            return now
         upcoming = self.world.timers.next()
         return min(now + _LONGEST_SLEEP_S, max(now, upcoming)) if upcoming is not None else now + _LONGEST_SLEEP_S
 
@@ -140,12 +158,13 @@ class Engine:
             return
         first = not agent.fresh
         touched, new = world.votes.fold(frame, now)
-        note_readings(world, frame.agent, frame.readings, now)
-        world.readings.fold(frame.agent, frame.readings, now)
+        world.instant.touched |= touched
+        if frame.readings:
+            note_readings(world, frame.agent, frame.readings, now)
+            world.readings.fold(frame.agent, frame.readings, now)
         agent.connected = True
-        self._update(touched, now)
         if frame.abstaining is None and new:
-            world.out.extend(world.confirmer.consider(frame.agent, new, world.board, now))
+            world.instant.suspects.setdefault(frame.agent, []).extend(new)
         if isinstance(frame, Ballot):
             self._probe_errors(frame, now)
         if first or agent.abstaining is not None:
@@ -154,6 +173,8 @@ class Engine:
     def _probe_errors(self, ballot: Ballot, now: float) -> None:
         """A probe that cannot do its job is alerted per agent and check, never counted against the target."""
         alerts = self.world.alerts
+        if not alerts.active and not any(vote.errors for vote in ballot.votes):
+            return
         known = {endpoint for kind, of in alerts.active if kind == "probe-error" for endpoint in [of.partition("/")[2]]}
         for vote in ballot.votes:
             if not vote.errors and vote.endpoint not in known:
@@ -198,14 +219,19 @@ class Engine:
     # -- stages ---------------------------------------------------------------------------------------------------------
 
     def _alarms(self, now: float) -> None:
+        """What is due. Votes that end go with those that came, so that they are judged together too."""
         world = self.world
-        for kind, key in world.timers.due(now):
+        touched, due = world.instant.touched, world.timers.due(now)
+        for kind, key in due:
             if kind == "agent":
-                self._update(world.votes.expire(key, now), now)
-                world.timers.at(now, "agents", "")
+                touched |= world.votes.expire(key, now)
             elif kind == "vote":
-                self._update({key}, now)
-            elif kind == "settle":
+                touched.add(key)
+        self._judge(now)
+        if any(kind == "agent" for kind, _ in due) and ("agents", "") not in due:
+            due.append(("agents", ""))
+        for kind, key in due:
+            if kind == "settle":
                 self._health_changed(world.board.settle(key, now), now)
             elif kind == "service":
                 world.touch(key)
@@ -221,19 +247,33 @@ class Engine:
             elif kind == "pins":
                 expire(world, now)
 
-    def _update(self, endpoints: set[str], now: float) -> None:
-        """Counts votes anew; when an agent came or went, who is registered changed too, which `update` looks up itself."""
-        changed: set[str] = set()
-        for endpoint in sorted(endpoints):
-            before = self.world.board.states[endpoint].decided if endpoint in self.world.board.states else None
-            changed |= self.world.board.update(endpoint, now)
-            state = self.world.board.states.get(endpoint)
-            if state is not None and state.decided != before:
-                self.world.touch(state.service)
-        for service in sorted(self.world.board.restless):
-            self.world.touch(service)
-        self.world.board.restless.clear()
-        self._health_changed(changed, now)
+    def _waits(self) -> bool:
+        """Ballots came that are not judged yet, and change something."""
+        world = self.world
+        return world.instant.at is not None and (
+            not world.instant.empty
+            or bool(world.dirty)
+            or bool(world.votes.remarked)
+            or (world.leading and world.state_changed)
+        )
+
+    def _judge(self, now: float) -> None:
+        """The votes of an instant, all together: no conclusion rests on a part of them."""
+        world, instant = self.world, self.world.instant
+        looks, touched = instant.take_looks(), instant.take_touched()
+        if looks:
+            world.gray.note(looks, world.board, now)
+        if world.votes.remarked:
+            touched |= world.board.remark(world.votes.remarked - touched, now)
+            world.votes.remarked.clear()
+        if touched:
+            self._health_changed(world.board.judge(touched, now), now)
+        for services in (world.board.restless, world.board.turned):
+            for service in services:
+                world.touch(service)
+            services.clear()
+        for agent, votes in instant.take_suspects():
+            world.out.extend(world.confirmer.consider(agent, votes, world.board, now))
 
     def _health_changed(self, endpoints: set[str], now: float) -> None:
         world = self.world

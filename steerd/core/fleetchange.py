@@ -74,9 +74,7 @@ def load_config(world: World, event: ConfigLoaded, now: float) -> set[str]:
     _end_alerts(world)
     for name, text in sorted(short.items()) if world.leading else ():
         world.alerts.set("capacity-short", f"{name}/removed", text, now)
-    changed: set[str] = set()
-    for name in sorted(world.board.states):
-        changed |= world.board.update(name, now)
+    changed = world.board.judge(world.board.states, now)
     if not first:
         removed = sum(
             len(names - {e.name for e in world.service(s).endpoints})

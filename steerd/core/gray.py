@@ -4,7 +4,8 @@
 
 Only endpoints with a failure in the window are kept. While an endpoint had none, all its looks passed: what a window held
 before the first failure is known from the cadence, and nothing needs to be stored for the healthy part of a fleet.
-Everything is judged at the turn of a slot, so the order in which ballots came in within it does not matter.
+Everything is judged at the turn of a slot, and the votes of one instant are taken together, so the order in which they came does
+not matter.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class _Ring:
 
     def add(self, passed: int, failed: int, slot: int, back: int = 0) -> None:
         """Adds looks to `slot`, or to the one `back` slots before it."""
-        self.advance(slot)
+        if slot != self._slot:
+            self.advance(slot)
         at = (slot - back) % (LONG + 1)
         self._passed[at] += passed
         self._failed[at] += failed
@@ -103,6 +105,13 @@ class Series:
     degraded: bool = False
     down: bool = False
 
+    def ring(self, zone: str, slot: int) -> _Ring:
+        """The zone's looks; begun with `slot` where there are none."""
+        found = self.zones.get(zone)
+        if found is None:
+            found = self.zones[zone] = _Ring(slot)
+        return found
+
     def rates(self, zones: Iterable[str], *, short: bool) -> tuple[dict[str, float], int]:
         """Zone -> failure rate, and the samples behind all of them; zones without a look are left out."""
         found: dict[str, float] = {}
@@ -119,7 +128,8 @@ class Series:
 
 
 class GrayBand:
-    """All endpoints with failures in the window. `note` every vote; `judge` when the alarm "gray" rings."""
+    """All endpoints with failures in the window. `note` every vote that counts a failure more, and every one on those in `hot`;
+    `judge` when the alarm "gray" rings."""
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
@@ -136,29 +146,36 @@ class GrayBand:
         for name in [n for n in self.hot if n not in fleet.endpoint_by_name]:
             del self.hot[name]
 
-    def note(self, agent: AgentState, old: Vote | None, new: Vote, board: EndpointBoard, now: float) -> None:
-        """A vote was taken: `old` is what this start of the agent said before (None: nothing that can be compared)."""
-        hot = self.hot.get(new.endpoint)
-        if old is None or (hot is None and _failed(old) == _failed(new)):
-            return
-        state = board.states.get(new.endpoint)
-        if state is None:
-            return
+    def note(self, looks: Iterable[tuple[AgentState, Vote, Vote]], board: EndpointBoard, now: float) -> None:
+        """Votes were taken, all in one instant: (agent, what this start of it said before, the vote)."""
         slot = floor(now / SLOT_S)
-        before = {c.check: c for c in old.counts}
-        for counts in new.counts:
-            known = before.get(counts.check)
-            passed = counts.passed - (known.passed if known else 0)
-            failed = counts.failed - (known.failed if known else 0)
-            if passed < 0 or failed < 0 or passed + failed == 0:
+        early: list[tuple[str, str, str, int]] = []
+        for agent, old, new in looks:
+            endpoint = new.endpoint
+            if endpoint not in board.states:
                 continue
-            series = hot.get(counts.check) if hot is not None else None
-            if series is None:
-                if failed == 0:
+            before, checks = old.counts, self.hot.get(endpoint)
+            for place, counts in enumerate(new.counts):
+                check = counts.check
+                known = before[place] if place < len(before) else None
+                if known is None or known.check != check:
+                    known = next((c for c in before if c.check == check), None)
+                passed = counts.passed - (known.passed if known is not None else 0)
+                failed = counts.failed - (known.failed if known is not None else 0)
+                if passed < 0 or failed < 0 or passed + failed == 0:
                     continue
-                series = self._begin(state, counts.check, board, slot)
-                hot = self.hot[new.endpoint]
-            series.zones.setdefault(agent.zone, _Ring(slot)).add(passed, failed, slot)
+                series = checks.get(check) if checks is not None else None
+                if series is None and failed:
+                    series = self._begin(board.states[endpoint], check, board, slot)
+                    checks = self.hot[endpoint]
+                if series is not None:
+                    series.ring(agent.zone, slot).add(passed, failed, slot)
+                else:
+                    early.append((agent.zone, endpoint, check, passed))
+        for zone, endpoint, check, passed in early:  # passes told before the failure that begins a series
+            series = self.hot.get(endpoint, {}).get(check)
+            if series is not None:
+                series.ring(zone, slot).add(passed, 0, slot)
 
     def _begin(self, state: EndpointState, check: str, board: EndpointBoard, slot: int) -> Series:
         """The first failure in the window: everything before it passed, at the cadence of the agents that are heard."""
@@ -172,7 +189,7 @@ class GrayBand:
             period *= max(1, len(seers))
         for agent, vote in board.fresh_votes(state.name, slot * SLOT_S):
             done = next((c.passed for c in vote.counts if c.check == check), 0)
-            ring = series.zones.setdefault(agent.zone, _Ring(slot))
+            ring = series.ring(agent.zone, slot)
             for back in range(_UNSENT_SLOTS, LONG + 1):
                 looks = int(back * SLOT_S / period) - int((back - 1) * SLOT_S / period)
                 looks = min(looks, done)
@@ -248,10 +265,6 @@ class GrayBand:
     def rate(self, endpoint: str) -> float:
         """The worst check's failure rate over 60 s, as last judged: 0..1."""
         return max((s.mean_short for s in self.hot.get(endpoint, {}).values()), default=0.0)
-
-
-def _failed(vote: Vote) -> int:
-    return sum(c.failed for c in vote.counts)
 
 
 def _above(mean: float, others: float, samples: int) -> float:

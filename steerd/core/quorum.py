@@ -14,87 +14,18 @@ from dataclasses import dataclass, field
 from steerd.core.remarks import note_version, reason_of
 from steerd.core.roll import Rolls
 from steerd.core.timers import Timers
-from steerd.core.voicebook import VoiceBook
+from steerd.core.voicebook import Tally, VoiceBook
 from steerd.core.votes import AgentState, VoteTable
 from steerd.model.fleet import Fleet
 from steerd.model.health import Health, Voice
 from steerd.model.rules import Quorum
 from steerd.model.vote import Verdict, Vote
 
-__all__ = ["EndpointBoard", "EndpointState", "Tally", "fold_voices", "reaches", "tally", "under"]
+__all__ = ["EndpointBoard", "EndpointState", "reaches", "under"]
 
 _ANSWERING = frozenset({Verdict.HEALTHY, Verdict.SATURATED, Verdict.DEGRADED})
 _EPSILON = 1e-9
 """Thresholds are fractions such as 2/3: compare with a margin, so that 2 voices of 3 reach 2/3."""
-
-
-def fold_voices(fleet: Fleet, votes: Iterable[tuple[AgentState, Vote]]) -> tuple[Voice, ...]:
-    """One voice per vantage zone: the majority verdict of its agents, a tie is no voice, unknown verdicts do not speak.
-
-    `all_failed` and `transport` hold when they hold for a majority of the zone's agents behind the verdict.
-    """
-    zones: dict[str, list[tuple[AgentState, Vote]]] = {}
-    for agent, vote in votes:
-        if vote.verdict is not Verdict.UNKNOWN:
-            zones.setdefault(agent.zone, []).append((agent, vote))
-    voices = []
-    for zone in sorted(zones):
-        members = sorted(zones[zone], key=lambda pair: pair[0].name)
-        counts: dict[Verdict, int] = {}
-        for _, vote in members:
-            counts[vote.verdict] = counts.get(vote.verdict, 0) + 1
-        verdict, most = max(counts.items(), key=lambda item: item[1])
-        if most * 2 <= len(members):
-            continue
-        behind = [vote for _, vote in members if vote.verdict is verdict]
-        voices.append(
-            Voice(
-                zone=zone,
-                region=fleet.vantage_region(zone),
-                verdict=verdict,
-                all_failed=sum(v.all_failed for v in behind) * 2 > len(behind),
-                transport=sum(v.transport for v in behind) * 2 > len(behind),
-                reason=next((v.reason for v in behind if v.reason), None),
-                layer=next((v.layer.value for v in behind if v.layer), None),
-                agents=tuple(agent.name for agent, _ in members),
-                check=next((v.check for v in behind if v.check), None),
-            )
-        )
-    return tuple(voices)
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """Voices counted: `unhealthy` with all their last looks failed, `degraded` or worse, `saturated` or worse; and the vantage
-    regions behind each."""
-
-    voices: int
-    unhealthy: int
-    degraded: int
-    saturated: int
-    unhealthy_regions: int
-    degraded_regions: int
-    saturated_regions: int
-    failing: int = 0
-    """Voices that say unhealthy, whether their last looks all failed or not: a latch is released on these, so that an endpoint
-    that fails most looks does not flap with every pass."""
-
-
-def tally(voices: tuple[Voice, ...]) -> Tally:
-    """Counts the voices for each threshold."""
-    down = [v for v in voices if v.verdict is Verdict.UNHEALTHY and v.all_failed]
-    degraded = [v for v in voices if v.verdict in (Verdict.UNHEALTHY, Verdict.DEGRADED)]
-    saturated = [v for v in voices if v.verdict in (Verdict.UNHEALTHY, Verdict.DEGRADED, Verdict.SATURATED)]
-    return Tally(
-        voices=len(voices),
-        unhealthy=len(down),
-        degraded=len(degraded),
-        saturated=len(saturated),
-        unhealthy_regions=len({v.region for v in down}),
-        degraded_regions=len({v.region for v in degraded}),
-        saturated_regions=len({v.region for v in saturated}),
-        failing=sum(v.verdict is Verdict.UNHEALTHY for v in voices),
-    )
 
 
 def reaches(count: int, regions: int, total: int, rules: Quorum) -> bool:
@@ -158,13 +89,15 @@ class EndpointBoard:
         self.rolls = Rolls()
         self.restless: set[str] = set()
         """Services whose confirmed-dead endpoints may have changed since the engine last took this set."""
+        self.turned: set[str] = set()
+        """Services of which an endpoint began or ceased to have a quorum since the engine last took this set."""
         self._seers: dict[str, tuple[str, ...]] = {}
         self.configure(fleet)
 
     def configure(self, fleet: Fleet) -> None:
         """Takes a new config; health of endpoints that stay is kept."""
         self._fleet = fleet
-        self._book = VoiceBook(fleet, self._votes, fold_voices, tally)
+        self._book = VoiceBook(fleet, self._votes)
         old = self.states
         self.states = {}
         for service in fleet.services:
@@ -210,12 +143,48 @@ class EndpointBoard:
             return False  # a conclusion is under way: it takes this in
         return self._settle_health(state, now)
 
-    def update(self, endpoint: str, now: float) -> set[str]:
-        """Counts one endpoint's votes anew. Returns the endpoints (it, and ones that waited for it) whose health changed."""
-        state = self.states.get(endpoint)
-        if state is None:
-            return set()
-        fresh = self._votes.fresh_votes(endpoint, now)
+    def judge(self, endpoints: Iterable[str], now: float) -> set[str]:
+        """Counts the votes on these endpoints anew, and then lets conclusions through: what one waits for does not hang on which
+        of them was counted first. Returns the endpoints (they, and ones that waited for them) whose health changed."""
+        states = [self.states[e] for e in sorted(endpoints) if e in self.states]
+        changed = {state.name for state in states if self._count(state, now)}
+        for service in dict.fromkeys(state.service for state in states):
+            changed |= self._release(service, now)
+        for state in states:
+            if state.down and state.dead != (dead := self.confirmed_dead(state.name)):
+                state.dead = dead
+                self.restless.add(state.service)
+        return changed
+
+    def remark(self, endpoints: Iterable[str], now: float) -> set[str]:
+        """What votes tell of these endpoints beside what counts: reasons, and who is suspect. Nobody's health changes by it.
+        Returns those that must be judged, because a vote ended meanwhile."""
+        found: set[str] = set()
+        for endpoint in sorted(endpoints):
+            state = self.states.get(endpoint)
+            if state is None:
+                continue
+            fresh = self._votes.fresh_votes(endpoint, now)
+            voices = self._book.of(fresh).voices
+            if [(v.zone, v.verdict) for v in voices] != [(v.zone, v.verdict) for v in state.voices]:
+                found.add(endpoint)
+                continue
+            state.voices = voices
+            self._unsuspect(state, fresh)
+            if state.reason is not None:
+                state.reason = reason_of(state)
+        return found
+
+    def _unsuspect(self, state: EndpointState, fresh: list[tuple[AgentState, Vote]]) -> None:
+        """Nobody suspects it any more."""
+        if state.suspect_at is None:
+            return
+        if not any(vote.suspect or vote.verdict is Verdict.UNHEALTHY for _, vote in fresh):
+            state.suspect_at = None
+
+    def _count(self, state: EndpointState, now: float) -> bool:
+        """Counts one endpoint's votes anew. Whether its health changed."""
+        fresh = self._votes.fresh_votes(state.name, now)
         said = self._book.of(fresh)
         if said.voices is not state.voices:
             before, state.voices = state.voices, said.voices
@@ -226,20 +195,14 @@ class EndpointBoard:
                 for name in self.down_in(state.service):
                     self.states[name].dead = self.confirmed_dead(name)
         note_version(state, fresh, now)
-        if state.suspect_at is not None and not any(
-            vote.suspect or vote.verdict is Verdict.UNHEALTHY for _, vote in fresh
-        ):
-            state.suspect_at = None
+        self._unsuspect(state, fresh)
         why = self._undecided(state, fresh, said.speaking)
         self._set_decided(state, why)
-        changed = self._conclude(state, said.count, now) if why is None else set()
-        if state.down and state.dead != (dead := self.confirmed_dead(endpoint)):
-            state.dead = dead
-            self.restless.add(state.service)
-        if why is not None:
-            self._set_between(state, between=False)
-            self._stop_waiting(state)
-        return changed | self._release(state.service, now)
+        if why is None:
+            return self._conclude(state, said.count, now)
+        self._set_between(state, between=False)
+        self._stop_waiting(state)
+        return False
 
     def _opens_eyes(self, state: EndpointState, before: tuple[Voice, ...]) -> bool:
         """A zone begins or ceases to see any endpoint of the service answer: only one that does confirms the dead."""
@@ -260,7 +223,7 @@ class EndpointBoard:
             return f"fresh votes from {said} of {registered} agents"
         return None
 
-    def _conclude(self, state: EndpointState, count: Tally, now: float) -> set[str]:
+    def _conclude(self, state: EndpointState, count: Tally, now: float) -> bool:
         rules = self._fleet.quorum
         state.counts = count
         wants_down = reaches(count.unhealthy, count.unhealthy_regions, count.voices, rules)
@@ -277,8 +240,8 @@ class EndpointBoard:
         state.degraded = _latch(state.degraded, count.degraded, count.degraded_regions, count.voices, rules)
         state.saturated = _latch(state.saturated, count.saturated, count.saturated_regions, count.voices, rules)
         if state.candidate_since is not None or (state.between and state.health is Health.UNKNOWN):
-            return set()  # not yet: a candidate is settled in `_release`; a first answer halfway is no answer
-        return {state.name} if self._settle_health(state, now) else set()
+            return False  # not yet: a candidate is settled in `_release`; a first answer halfway is no answer
+        return self._settle_health(state, now)
 
     def _release(self, service: str, now: float) -> set[str]:
         """Lets waiting `down` conclusions through: nobody else is halfway, or they waited `settle` long enough."""
@@ -333,6 +296,7 @@ class EndpointBoard:
         if state.decided is not (why is None):
             state.decided = why is None
             self.rolls.of_zone(state.service, state.zone).undecided += -1 if state.decided else 1
+            self.turned.add(state.service)
 
     def down_in(self, service: str, name: str | None = None) -> set[str]:
         """Endpoints of the service that are down: all of them, or those in an endpoint, zone or region."""

@@ -21,9 +21,9 @@ def isolated(world: World, zone: str, now: float) -> bool:
     zones: set[str] = set()
     for state in (world.board.states[name] for name in blamed):
         zones.add(state.zone)
-        rest = [v for v in state.voices if v.zone != zone]
-        others += len(rest)
-        disagree += sum(v.verdict is not Verdict.UNHEALTHY for v in rest)
+        said = [v.verdict for v in state.voices]  # its own among them, which is unhealthy
+        others += len(said) - 1
+        disagree += len(said) - said.count(Verdict.UNHEALTHY)
     return total > 0 and len(zones) >= 2 and others > 0 and disagree >= _DISAGREE_SHARE * others
 
 

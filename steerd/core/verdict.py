@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from steerd.core.checkrun import PAID, CheckRule, CheckRun, CheckState, Recheck
@@ -104,11 +104,12 @@ class EndpointTracker:
 
         `errors` are "check: reason". The sequence grows when the content may differ.
         """
-        looks, calm, own = 0, abstaining is None, False
+        looks, calm, own, broken = 0, abstaining is None, False, False
         for run in self.runs.values():
             looks += run.looks
             calm = calm and run.calm
             own = own or run.rule.layer is not Layer.DEPENDENCY
+            broken = broken or run.error is not None
         mark = (looks, self._touched, abstaining is not None)
         if mark != self._built:
             self._built = mark
@@ -116,18 +117,16 @@ class EndpointTracker:
         counts = tuple([CheckCounts(name, run.passed, run.failed) for name, run in self.runs.items() if run.looks])
         if calm and own:  # the short way, for nearly all votes of a healthy fleet
             return Vote(self.endpoint, Verdict.HEALTHY, self._sequence, counts=counts, version=self.version)
-        errors = tuple(
-            f"{name}: {run.error}" for name, run in self.runs.items() if run.error is not None and not run.muted
-        )
+        errors = self._errors() if broken else ()
         if abstaining is not None:
             verdict, behind, suspects = Verdict.UNKNOWN, None, []
         else:
-            verdict, behind = self._judge()
-            suspects = [r for r in self._usable() if self._suspect(r)]
+            usable = [run for run in self.runs.values() if run.error is None] if broken else list(self.runs.values())
+            verdict, behind = _judge(usable)
+            suspects = [r for r in usable if r.rule.layer is not Layer.DEPENDENCY and (r.doubted or r.unresolved)]
             behind = behind or (suspects[0] if suspects else None)
         if behind is None and verdict is Verdict.UNKNOWN and errors and abstaining is None:
-            broken = next(run for run in self.runs.values() if run.error is not None)
-            return self._unjudged(broken, counts, errors)
+            return self._unjudged(next(r for r in self.runs.values() if r.error is not None), counts, errors)
         unhealthy = verdict is Verdict.UNHEALTHY and behind is not None
         failed = [*suspects, behind] if unhealthy and behind is not None else suspects
         return Vote(
@@ -146,8 +145,10 @@ class EndpointTracker:
             paid=any(run.rule.layer in PAID for run in failed),
         )
 
-    def _suspect(self, run: CheckRun) -> bool:
-        return (run.unresolved or run.doubted) and run.rule.layer is not Layer.DEPENDENCY
+    def _errors(self) -> tuple[str, ...]:
+        return tuple(
+            f"{name}: {run.error}" for name, run in self.runs.items() if run.error is not None and not run.muted
+        )
 
     def _unjudged(self, broken: CheckRun, counts: tuple[CheckCounts, ...], errors: tuple[str, ...]) -> Vote:
         """A vote that is unknown because the probe itself could not do its job: it says so."""
@@ -179,28 +180,28 @@ class EndpointTracker:
         seen = max(self._pulse.last_at, self._since)
         return (seen if seen <= now else now - 2.0 * period_s) + _STALE_PERIODS * period_s
 
-    def _usable(self) -> list[CheckRun]:
-        return [run for run in self.runs.values() if run.error is None]
 
-    def _judge(self) -> tuple[Verdict, CheckRun | None]:
-        """The table of section 2, first that matches, and the run behind it."""
-        runs = self._usable()
-        failing = [r for r in runs if r.state is CheckState.FAIL and r.rule.layer in _UNHEALTHY]
-        if failing:
-            return Verdict.UNHEALTHY, min(failing, key=lambda r: (not r.all_failed, _UNHEALTHY.index(r.rule.layer)))
+def _judge(runs: Sequence[CheckRun]) -> tuple[Verdict, CheckRun | None]:
+    """The table of section 2, first that matches, and the run behind it."""
+    failing = [r for r in runs if r.state is CheckState.FAIL and r.rule.layer in _UNHEALTHY]
+    if len(failing) == 1:
+        return Verdict.UNHEALTHY, failing[0]
+    if failing:
+        return Verdict.UNHEALTHY, min(failing, key=lambda r: (not r.all_failed, _UNHEALTHY.index(r.rule.layer)))
+    worst = max([r.state for r in runs], default=CheckState.UNKNOWN)
+    if worst >= CheckState.SATURATED:
         for run in runs:
             if run.state is CheckState.SATURATED:
                 return Verdict.SATURATED, run
         for run in runs:
             if run.state >= CheckState.SLOW:
                 return Verdict.DEGRADED, run
-        gates = [r for r in runs if r.rule.layer in _GATES]
-        if gates:
-            answered = all(r.state is CheckState.GOOD for r in gates)
-        else:
-            own = [r for r in runs if r.rule.layer is not Layer.DEPENDENCY]
-            answered = any(r.state is CheckState.GOOD for r in own)
-        return (Verdict.HEALTHY if answered else Verdict.UNKNOWN), None
+    gates = [r for r in runs if r.rule.layer in _GATES]
+    if gates:
+        answered = all(r.state is CheckState.GOOD for r in gates)
+    else:
+        answered = any(r.state is CheckState.GOOD for r in runs if r.rule.layer is not Layer.DEPENDENCY)
+    return (Verdict.HEALTHY if answered else Verdict.UNKNOWN), None
 
 
 def _pulse(runs: Mapping[str, CheckRun]) -> CheckRun | None:

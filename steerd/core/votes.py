@@ -39,11 +39,13 @@ class VoteTable:
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
         self._ttl_s = 15.0
-        self.taken: Callable[[AgentState, Vote, Vote, float], None] | None = None
+        self.taken: Callable[[AgentState, Vote, Vote], None] | None = None
         """Called with a vote taken, after what the agent said before. Not where the counts of the two cannot be compared, because
         the agent is new, started anew, was not heard or doubted itself in between."""
         self.watched: Container[str] = ()
         """Endpoints of which every such vote is to be told; of others only those that count a failure more."""
+        self.remarked: set[str] = set()
+        """Endpoints of which a vote says the same in other words, or begins or ceases to be suspect, since this was last taken."""
         self.comings = 0
         """Grows when an agent comes, goes, or is another one."""
         self.agents: dict[str, AgentState] = {}
@@ -95,12 +97,10 @@ class VoteTable:
         self._timers.at(now + self._ttl_s, "agent", agent.name)
         if isinstance(frame, Heartbeat):
             return touched | self._mark_stale(agent, frame.stale, now), []
-        changed, new = self._fold_votes(agent, frame, now, comparable=comparable)
+        changed, new = self._fold_votes(agent, frame, comparable=comparable)
         return touched | changed, new
 
-    def _fold_votes(
-        self, agent: AgentState, ballot: Ballot, now: float, *, comparable: bool
-    ) -> tuple[set[str], list[Vote]]:
+    def _fold_votes(self, agent: AgentState, ballot: Ballot, *, comparable: bool) -> tuple[set[str], list[Vote]]:
         touched: set[str] = set()
         new: list[Vote] = []
         if ballot.full:
@@ -127,9 +127,11 @@ class VoteTable:
                 touched.add(endpoint)
             else:
                 if told is not None and (endpoint in self.watched or _failed(old) != _failed(vote)):
-                    told(agent, old, vote, now)
-                if _says_otherwise(old, vote):
-                    touched.add(endpoint)  # a vote that only counts on changes no voice
+                    told(agent, old, vote)
+                if _counts_otherwise(old, vote):
+                    touched.add(endpoint)
+                elif _tells_otherwise(old, vote):
+                    self.remarked.add(endpoint)  # a vote that only counts looks changes not even that
             if (vote.suspect or vote.verdict is Verdict.UNHEALTHY) and old != vote:
                 new.append(vote)
         return touched, new
@@ -162,7 +164,7 @@ class VoteTable:
             agent = self.agents[name]
             if not agent.fresh or agent.abstaining is not None:
                 continue
-            since = agent.stale_at.get(endpoint)
+            since = agent.stale_at.get(endpoint) if agent.stale_at else None
             if since is not None and now - since >= self._ttl_s:
                 continue
             found.append((agent, vote))
@@ -175,18 +177,23 @@ class VoteTable:
         return set(agent.endpoints)
 
 
-def _says_otherwise(old: Vote, new: Vote) -> bool:
-    """They differ in more than their sequence and counts: in what voices are made of."""
+def _counts_otherwise(old: Vote, new: Vote) -> bool:
+    """They differ in what health comes of."""
     return (
         old.verdict is not new.verdict
         or old.all_failed is not new.all_failed
         or old.transport is not new.transport
-        or old.suspect is not new.suspect
+        or old.version != new.version
+    )
+
+
+def _tells_otherwise(old: Vote, new: Vote) -> bool:
+    """They differ in what is told beside."""
+    return (
+        old.suspect is not new.suspect
         or old.reason != new.reason
         or old.layer is not new.layer
         or old.check != new.check
-        or old.version != new.version
-        or old.errors != new.errors
     )
 
 

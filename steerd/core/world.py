@@ -16,6 +16,7 @@ from steerd.core.domains import Domains
 from steerd.core.drains import Drains
 from steerd.core.effects import Effect, Record
 from steerd.core.gray import GrayBand
+from steerd.core.instant import Instant
 from steerd.core.quorum import EndpointBoard
 from steerd.core.readings import Readings
 from steerd.core.shares import Result
@@ -73,7 +74,8 @@ class World:
         self.board = EndpointBoard(self.fleet, self.votes, self.timers)
         self.gray = GrayBand(self.timers)
         self.votes.watched = self.gray.hot
-        self.votes.taken = lambda agent, old, new, now: self.gray.note(agent, old, new, self.board, now)
+        self.instant = Instant()
+        self.votes.taken = lambda agent, old, new: self.instant.looks.append((agent, old, new))
         self.readings = Readings()
         self.damper = Damper()
         self.velocity = Velocity()

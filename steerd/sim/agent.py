@@ -160,8 +160,8 @@ class SimAgent(Voice):
     def _plan(self, job: Job) -> None:
         """Put the job's next slot into the heap."""
         wall = self._wall()
-        job.slot, at = job.watch.cadence.following(wall, job.slot)
-        self._arm(job, at - wall)
+        job.slot, job.due_at = job.watch.cadence.following(wall, job.slot)
+        self._arm(job, job.due_at - wall)
 
     def _arm(self, job: Job, in_s: float) -> None:
         job.armed = job.slot
@@ -197,7 +197,8 @@ class SimAgent(Voice):
         if self.paused:
             return
         now, watch = self._kernel.now, job.watch
-        look = self._believed(look, now)
+        if self.lag_s > 0:
+            look = self._believed(look, now)
         sample = Sample(
             endpoint=watch.subject,
             check=watch.check.name,
@@ -232,17 +233,15 @@ class SimAgent(Voice):
 
     def _believed(self, look: Look, now: float) -> Look:
         """A late event loop is nobody else's fault (as in the real agent)."""
-        if self.lag_s <= 0:
-            return look
         self._doubt.host_error("the event loop of this host was late", now)
         if look.status not in (Status.FAIL, Status.SLOW):
             return look
         return replace(look, status=Status.ERROR, reason="the event loop of this host was late", transport=False)
 
     def _confirm(self, job: Job, recheck: Recheck) -> None:
+        now, gap_s, kernel = self._kernel.now, self.fleet.verdict.confirm_gap_s, self._kernel
         for number in range(recheck.looks):
-            at = self._kernel.now + number * self.fleet.verdict.confirm_gap_s
-            self._kernel.at(at, self._confirm_look, job, recheck.counts_as, self._life)
+            kernel.at(now + number * gap_s, self._confirm_look, job, recheck.counts_as, self._life)
 
     def _confirm_look(self, job: Job, counts_as: int, life: int) -> None:
         if life != self._life or not job.live or self.paused:
@@ -250,7 +249,8 @@ class SimAgent(Voice):
         if job.parked:
             loss = self._network.trip(self.name, job.watch.subject).loss
             if loss == 0.0 or self._rng.random() >= loss:
-                job.run.passes(self._kernel.now, self._kernel.now, confirm=True)  # as `observe` would take it
+                now = self._kernel.now
+                job.run.passes(now, now, confirm=True)  # as `observe` would take it
                 return
             self.wake(job)
             self._lose(job, counts_as, regular=False)
@@ -316,7 +316,7 @@ class SimAgent(Voice):
         wall = self._wall()
         job.unpark(wall, self._kernel.now)
         if job.armed is None and job.slot is not None and self.running and not self.paused:
-            self._arm(job, job.watch.cadence.time(job.slot) - wall)  # not `_plan`: this slot has not been looked at yet
+            self._arm(job, job.due_at - wall)  # not `_plan`: this slot has not been looked at yet
 
     def wake_all(self, subjects: Iterable[str] | None = None) -> None:
         """Wake the jobs of these subjects, or all."""

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from steerd.core.quorum import EndpointState, fold_voices, reaches
+from steerd.core.quorum import EndpointState, reaches
+from steerd.core.voicebook import fold_voices
 from steerd.core.world import World
 from steerd.model.fleet import Fleet
 from steerd.model.health import Health

@@ -10,16 +10,17 @@ __all__ = ["Job"]
 
 
 class Job:
-    """`slot` is the next one on the cadence; `armed` the one that stands in the kernel's heap, if any: an older entry there is
-    void."""
+    """`slot` is the next one on the cadence, `due_at` its wall time; `armed` the one that stands in the kernel's heap, if any: an
+    older entry there is void."""
 
-    __slots__ = ("armed", "busy", "fails_at", "live", "parked", "run", "slot", "target", "watch")
+    __slots__ = ("armed", "busy", "due_at", "fails_at", "live", "parked", "run", "slot", "target", "watch")
 
     def __init__(self, watch: Watch, run: CheckRun, target: Target) -> None:
         self.watch = watch
         self.run = run
         self.target = target
         self.slot: int | None = None
+        self.due_at = 0.0
         self.armed: int | None = None
         self.busy = False
         self.live = True
@@ -37,14 +38,17 @@ class Job:
     def settle(self, wall: float) -> None:
         """Count the looks that were due up to `wall`."""
         assert self.slot is not None, "only a planned job is parked"
-        following = self.watch.cadence.after(wall)
-        if self.fails_at is not None:
-            following = min(following, self.fails_at)
+        if wall < self.due_at:
+            return
+        cadence = self.watch.cadence
+        following, at = cadence.following(wall)
+        if self.fails_at is not None and following > self.fails_at:
+            following, at = self.fails_at, cadence.time(self.fails_at)
         passed = following - self.slot
         if passed > 0:
             self.run.passed += passed
             self.run.looks += passed
-            self.slot = following
+            self.slot, self.due_at = following, at
 
     def unpark(self, wall: float, now: float) -> None:
         """Count, and let looks be made again. `now` is the steady time of `wall`."""

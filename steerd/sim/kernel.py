@@ -31,11 +31,12 @@ class Kernel:
     def at(self, time: float, call: Callable[..., None], *args: Any) -> None:
         """Call at `time`, or now when that has passed."""
         self._order += 1
-        heapq.heappush(self._heap, (max(time, self.now), self._order, call, args))
+        heapq.heappush(self._heap, (time if time > self.now else self.now, self._order, call, args))  # noqa: FURB136  no call, here
 
     def after(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
         """Call in `seconds`."""
-        self.at(self.now + seconds, call, *args)
+        self._order += 1
+        heapq.heappush(self._heap, (self.now + seconds if seconds > 0.0 else self.now, self._order, call, args))
 
     def run(self, until: float) -> None:
         """Let time pass up to and including `until`."""
@@ -43,15 +44,16 @@ class Kernel:
         while True:
             at = heap[0][0] if heap else float("inf")
             for process in processes:
-                at = min(at, process.wake_at)
+                if process.wake_at < at:  # noqa: PLR1730  no call, here
+                    at = process.wake_at
             if at > until:
                 break
-            self.now = max(self.now, at)
-            while heap and heap[0][0] <= self.now:
+            now = self.now = at if at > self.now else self.now  # noqa: FURB136  as above
+            while heap and heap[0][0] <= now:
                 _, _, call, args = heapq.heappop(heap)
                 self.events += 1
                 call(*args)
-            for process in list(processes):
-                if process.wake_at <= self.now:
+            for process in tuple(processes):
+                if process.wake_at <= now:
                     process.drive()
         self.now = max(self.now, until)

@@ -43,9 +43,15 @@ class _Call(asyncio.TimerHandle):
         self._callback, self._args = None, ()
 
     def ring(self) -> None:
-        """Call it."""
-        if not self.off:
-            self._run()
+        """Call it. What it raises goes where asyncio's own calls bring it."""
+        if self.off:
+            return
+        try:
+            self._context.run(self._callback, *self._args)  # type: ignore[arg-type]  # not None: it is not off
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001  as asyncio's
+            self._loop.call_exception_handler({"message": "a call failed", "exception": error, "handle": self})
 
 
 class ProcessLoop(asyncio.BaseEventLoop):

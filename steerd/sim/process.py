@@ -42,15 +42,16 @@ class Told(Protocol):
 class SimClock:
     """The coordinator's clocks: steady seconds of the epoch, and those of its loop."""
 
-    def __init__(self, epoch_s: float, kernel: Kernel) -> None:
+    def __init__(self, epoch_s: float, kernel: Kernel, loop: ProcessLoop) -> None:
         self._epoch_s = epoch_s
         self._kernel = kernel
+        self._loop = loop
 
     def now(self) -> float:
         return self._epoch_s + self._kernel.now
 
     def loop_time(self) -> float:
-        return asyncio.get_running_loop().time()
+        return self._loop.time()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(seconds, 0.0))
@@ -109,7 +110,7 @@ class CoordinatorProcess:
         self._lost_s = 0.0
         loop = self._loop = ProcessLoop(self._kernel.now)
         loop.set_exception_handler(self._on_error)
-        clock = SimClock(self._epoch_s + self.wall_offset_s, self._kernel)
+        clock = SimClock(self._epoch_s + self.wall_offset_s, self._kernel, loop)
         self.coordinator = self._make(clock, _Observer(self, self._told), lambda: self._life == life)
         self._run = loop.create_task(self.coordinator.run(asyncio.Event()))
         self._task(self._listen(self.coordinator))

@@ -62,6 +62,10 @@ class Recorder:
         self._first_answers(world, at)
         self._domains(world, at)
         put(self.frozen, at, self._is_frozen(world))
+        self.hear(world, at)
+
+    def hear(self, world: World, at: float) -> None:
+        """A frame of an agent came: that agent may be heard again, or doubt itself."""
         for name, series in self.agents.items():
             state = world.votes.agents.get(name)
             if state is not None:

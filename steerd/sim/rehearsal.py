@@ -12,7 +12,7 @@ from steerd.coordinator.coordinator import Coordinator
 from steerd.coordinator.observer import NullObserver
 from steerd.core.ballot_box import HEARTBEAT_S
 from steerd.core.effects import Answer, Effect
-from steerd.core.events import Event, LeadershipChanged, OperatorCommand
+from steerd.core.events import BallotReceived, Event, LeadershipChanged, OperatorCommand
 from steerd.core.world import World
 from steerd.model.fleet import Fleet
 from steerd.model.vote import Ballot, Confirm, Heartbeat
@@ -282,6 +282,9 @@ class Rehearsal:
                 process.call(process.coordinator.observe_demand, service, value)
         if process.name == self._viewer:
             self._view = world
+            if not effects and isinstance(event, BallotReceived):  # taken in; it is judged by a tick
+                self.recorder.hear(world, self.kernel.now)
+                return
             self.recorder.step(world, effects, self.kernel.now)
             self.watch.stepped(world, event, effects, now)
 

@@ -137,7 +137,7 @@ def _fault(target: Target, check: Check, path: Path, stretch: float, rng: Random
     if target.hung:
         limit_s = min(timeout_s, _ttft_limit_s(check) * stretch) if user else timeout_s
         return _unanswered(limit_s, "no first token in time" if user else "no answer in time", connected=True)
-    if any(rng.random() < rate for rate in target.errors):
+    if target.errors and any(rng.random() < rate for rate in target.errors):
         return _plain(Status.FAIL, _ANSWER_S + path.latency_s, "status 500")
     return None
 

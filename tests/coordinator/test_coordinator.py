@@ -11,10 +11,11 @@ import pytest
 
 from steerd.coordinator.coordinator import Coordinator
 from steerd.coordinator.links import LinkClosed
+from steerd.coordinator.observer import NullObserver
 from steerd.coordinator.ring import Ring, read
-from steerd.core.effects import Effect, Persist
+from steerd.core.effects import Apply, Effect, Persist
 from steerd.core.engine import Engine
-from steerd.core.events import Event, OperatorCommand, Tick
+from steerd.core.events import BallotReceived, Event, OperatorCommand, Tick
 from steerd.model.fleet import ProviderSpec, StoreSpec
 from steerd.model.route import Fence
 from steerd.model.vote import Ballot, Confirm, Heartbeat, Welcome
@@ -450,6 +451,38 @@ def test_a_reload_takes_a_new_fleet_and_refuses_what_must_not_be() -> None:
             await until(lambda: "eua-1" not in served(r.system), 10)
 
     run_virtual(main())
+
+
+class Steps(NullObserver):
+    """Every step of the engine: (event, effects, time)."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Event, tuple[Effect, ...], float]] = []
+
+    def on_step(self, event: Event, effects: tuple[Effect, ...], now: float, duration_s: float) -> None:
+        self.seen.append((event, effects, now))
+
+
+def test_frames_that_wait_together_are_judged_together() -> None:
+    """Invariant 8: more agents than the loop takes events in a row say in one moment that an endpoint is down."""
+
+    async def main() -> list[tuple[Event, tuple[Effect, ...], float]]:
+        r, steps = Rig(make_fleet({"eu": 6, "us": 6})), Steps()
+        r.publish()
+        co = r.make(observer=steps)
+        async with r.running(co):
+            await settled(r, co)
+            steps.seen.clear()
+            r.agents.down = {"eua-1"}
+            await until(lambda: "eua-1" not in served(r.system), 10)
+        return steps.seen
+
+    seen = run_virtual(main())
+    decides = next(n for n, (_, effects, _) in enumerate(seen) if any(isinstance(e, Apply) for e in effects))
+    event, _, now = seen[decides]
+    assert isinstance(event, Tick)
+    before = seen[decides - 13 : decides]
+    assert [(type(e), at) for e, _, at in before] == [(BallotReceived, now)] * 13
 
 
 def test_the_ring_replays_to_the_same_effects(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The engine as a state machine under random votes, silences, operators, providers that fail, reloads and changes of leadership.
 
-After every step the invariants of decisions.md that need no knowledge of the story are checked. What a minority says, and that the
-order of ballots and of sets in memory does not matter, have tests of their own below.
+After every step the invariants of decisions.md that need no knowledge of the story are checked. That the order of sets in memory
+does not matter has a test of its own below, that of ballots in test_order.py.
 """
 
 from __future__ import annotations

@@ -230,36 +230,6 @@ def warm(**kwargs: object) -> Bench:
     return bench
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.data())
-def test_the_order_in_which_ballots_arrive_does_not_matter(data: st.DataObject) -> None:
-    """Invariant 8, in one instant: the same ballots of several agents, in two orders.
-
-    From one healthy state, so that health depends on the votes alone: a latch remembers what was so before, and a voice that goes
-    silent first may let the others reach their threshold for a moment.
-    """
-    fleet = make_fleet({"eu": 2, "us": 2}, per_zone=2)
-    frames = []
-    for number, agent in enumerate(fleet.agents):
-        votes = tuple(
-            Vote(e, v, 2, all_failed=v is Verdict.UNHEALTHY, transport=data.draw(st.booleans()))
-            for e in fleet.endpoint_by_name
-            if (v := data.draw(st.sampled_from([Verdict.UNHEALTHY, Verdict.HEALTHY])))
-        )
-        frames.append((number, Ballot(agent.name, 1, 2, False, votes)))
-    results = []
-    for order in (frames, data.draw(st.permutations(frames))):
-        bench = Bench(fleet)
-        bench.lead()
-        bench.all_say(Verdict.HEALTHY)
-        bench.run(20)
-        for _, frame in order:
-            bench.deliver(Ballot(frame.agent, 1, 10_000, False, frame.votes))
-        bench.run(4)
-        results.append({n: s.health for n, s in bench.engine.world.board.states.items()})
-    assert results[0] == results[1]
-
-
 @settings(max_examples=25, deadline=None)
 @given(st.data(), st.sampled_from(["one zone", "one region"]))
 def test_a_minority_of_vantages_is_impotent_whatever_it_sends(data: st.DataObject, who: str) -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steerd.core.quorum import EndpointBoard, fold_voices, reaches, under
+from steerd.core.quorum import EndpointBoard, reaches, under
 from steerd.core.timers import Timers
+from steerd.core.voicebook import fold_voices
 from steerd.core.votes import AgentState, VoteTable
 from steerd.model.rules import Quorum
 from steerd.model.vote import Ballot, Heartbeat, Verdict, Vote
@@ -142,7 +143,7 @@ def test_full_ballots_in_any_order_give_the_same_votes(
         for frame in frames:
             votes.fold(frame, 1.0)
         for endpoint in ENDPOINTS:
-            board.update(endpoint, 1.0)
+            board.judge([endpoint], 1.0)
         results.append({e: (s.health, s.voices) for e, s in board.states.items()})
         rng.shuffle(frames)
     assert results[0] == results[1]
@@ -161,13 +162,13 @@ def test_one_vantage_zone_or_region_alone_takes_nothing_down(
     for agent in AGENTS:
         votes.fold(Ballot(agent, 1, 1, True, tuple(vote(e, Verdict.HEALTHY) for e in ENDPOINTS)), 0.0)
     for endpoint in ENDPOINTS:
-        board.update(endpoint, 0.0)
+        board.judge([endpoint], 0.0)
     liars = [a.name for a in FLEET.agents if liar in (a.zone, FLEET.vantage_region(a.zone))]
     for number, (endpoint, verdict, failed, transport) in enumerate(lies, 2):
         for agent in liars:
             lie = Vote(endpoint, verdict, number, all_failed=failed, transport=transport)
             votes.fold(Ballot(agent, 1, number, False, (lie,)), float(number))
-        board.update(endpoint, float(number))
+        board.judge([endpoint], float(number))
         assert all(s.health.word == "healthy" for s in board.states.values())
 
 
@@ -176,7 +177,7 @@ def test_a_silent_region_leaves_the_count_of_registered_agents() -> None:
     us = [a.name for a in FLEET.agents if not a.zone.startswith("eu")]
     for agent in us:
         votes.fold(Ballot(agent, 1, 1, True, tuple(vote(e, Verdict.HEALTHY) for e in ENDPOINTS)), 0.0)
-    board.update(ENDPOINTS[0], 0.0)
+    board.judge([ENDPOINTS[0]], 0.0)
     assert board.states[ENDPOINTS[0]].decided
 
 
@@ -198,7 +199,7 @@ def test_a_quorum_needs_three_voices_and_over_half_of_the_agents_of_regions_that
         votes.fold(Ballot(f"probe-{zone}", 1, 1, True, (vote(ENDPOINTS[0], Verdict.UNHEALTHY),)), 0.0)
     for zone in heard:
         votes.fold(Ballot(f"probe-{zone}", 1, 1, True, ()), 0.0)
-    board.update(ENDPOINTS[0], 0.0)
+    board.judge([ENDPOINTS[0]], 0.0)
     state = board.states[ENDPOINTS[0]]
     assert (state.decided, state.undecided_why) == (why == "", why)
 
@@ -212,7 +213,7 @@ def test_down_needs_voices_whose_last_looks_all_failed(failed: int, health: str)
     for n, agent in enumerate(AGENTS[:6]):
         said = Vote(endpoint, Verdict.UNHEALTHY, 1, all_failed=n < failed, transport=n < failed)
         votes.fold(Ballot(agent, 1, 1, True, (said,)), 0.0)
-    board.update(endpoint, 0.0)
+    board.judge([endpoint], 0.0)
     assert board.states[endpoint].health.word == health
 
 
@@ -225,7 +226,7 @@ def seen(endpoint: str, refused_by: list[str], *, others_answer: bool = True, tr
         said += [vote(e, rest) for e in ENDPOINTS if e != endpoint]
         votes.fold(Ballot(f"probe-{zone}", 1, 1, True, tuple(said)), 0.0)
     for name in ENDPOINTS:
-        board.update(name, 0.0)
+        board.judge([name], 0.0)
     return board
 
 
@@ -257,14 +258,14 @@ def test_a_zone_that_begins_or_ceases_to_see_others_answer_has_the_dead_looked_a
         said = vote(endpoint, verdict, number[zone])
         votes.fold(Ballot(f"probe-{zone}", 1, number[zone], number[zone] == 1, (said,)), 0.0)
         board.restless.clear()
-        board.update(endpoint, 0.0)
+        board.judge([endpoint], 0.0)
         return "chat" in board.restless
 
     for zone in zones:
         for other in ("eub-1",) if zone == "usa" else ("eub-1", "euc-1"):
             say(zone, other, Verdict.HEALTHY)
         say(zone, "eua-1", Verdict.UNHEALTHY)
-    board.update("eua-1", 0.0)
+    board.judge(["eua-1"], 0.0)
     assert board.confirmed_dead("eua-1")
     assert not say("usa", "euc-1", Verdict.HEALTHY)
     assert not say("usa", "euc-1", Verdict.UNHEALTHY)
@@ -273,9 +274,9 @@ def test_a_zone_that_begins_or_ceases_to_see_others_answer_has_the_dead_looked_a
     # By another zone's voice of its own it is confirmed after all: that is news, too.
     said = [vote("eua-1", Verdict.UNHEALTHY), *(vote(e, Verdict.HEALTHY) for e in ("eub-1", "euc-1"))]
     votes.fold(Ballot("probe-out0", 1, 1, True, tuple(said)), 0.0)
-    board.update("eub-1", 0.0)
+    board.judge(["eub-1"], 0.0)
     board.restless.clear()
-    board.update("eua-1", 0.0)
+    board.judge(["eua-1"], 0.0)
     assert board.confirmed_dead("eua-1")
     assert "chat" in board.restless
     assert say("usa", "eub-1", Verdict.HEALTHY)
@@ -291,7 +292,7 @@ def test_two_voices_from_outside_confirm_nobody_dead() -> None:
         said = (vote("eua-1", Verdict.UNHEALTHY), vote("eub-1", Verdict.HEALTHY))
         votes.fold(Ballot(agent.name, 1, 1, True, said), 0.0)
     for name in ("eub-1", "eua-1"):
-        board.update(name, 0.0)
+        board.judge([name], 0.0)
     assert board.states["eua-1"].health.word == "down"
     assert not board.confirmed_dead("eua-1")
 
@@ -301,18 +302,18 @@ def test_settle_waits_for_those_halfway_but_not_longer_than_two_seconds() -> Non
     for agent in AGENTS:
         votes.fold(Ballot(agent, 1, 1, True, tuple(vote(e, Verdict.HEALTHY) for e in ENDPOINTS)), 0.0)
     for endpoint in ENDPOINTS:
-        board.update(endpoint, 0.0)
+        board.judge([endpoint], 0.0)
     first, second = ENDPOINTS[:2]
     for agent in AGENTS[:3]:
         votes.fold(Ballot(agent, 1, 2, False, (vote(second, Verdict.UNHEALTHY, 2),)), 10.0)
-    board.update(second, 10.0)
+    board.judge([second], 10.0)
     for agent in AGENTS:
         votes.fold(Ballot(agent, 1, 3, False, (vote(first, Verdict.UNHEALTHY, 2),)), 10.0)
-    assert board.update(first, 10.0) == set()
+    assert board.judge([first], 10.0) == set()
     assert board.settle(first, 11.9) == set()
     for agent in AGENTS[3:]:
         votes.fold(Ballot(agent, 1, 4, False, (vote(second, Verdict.UNHEALTHY, 2),)), 11.9)
-    assert board.update(second, 11.9) == {first, second}
+    assert board.judge([second], 11.9) == {first, second}
 
 
 def test_settle_ends_after_two_seconds_though_another_stays_halfway() -> None:
@@ -320,13 +321,13 @@ def test_settle_ends_after_two_seconds_though_another_stays_halfway() -> None:
     for agent in AGENTS:
         votes.fold(Ballot(agent, 1, 1, True, tuple(vote(e, Verdict.HEALTHY) for e in ENDPOINTS)), 0.0)
     for endpoint in ENDPOINTS:
-        board.update(endpoint, 0.0)
+        board.judge([endpoint], 0.0)
     first, halfway = ENDPOINTS[:2]
     for n, agent in enumerate(AGENTS):
         bad = (first, halfway) if n < 3 else (first,)
         votes.fold(Ballot(agent, 1, 2, False, tuple(vote(e, Verdict.UNHEALTHY, 2) for e in bad)), 10.0)
-    board.update(halfway, 10.0)
-    assert board.update(first, 10.0) == set()
+    board.judge([halfway], 10.0)
+    assert board.judge([first], 10.0) == set()
     assert board.settle(first, 11.9) == set()
     assert board.settle(first, 12.0) == {first}
     assert [board.states[e].health.word for e in (first, halfway)] == ["down", "healthy"]

@@ -77,7 +77,7 @@ def test_health_is_what_the_twin_says(topology: dict[str, int], outside: int, da
             said.setdefault(agent.zone, []).append((verdict, failed))
             vote = Vote(target, verdict, number, all_failed=failed, transport=failed)
             votes.fold(Ballot(agent.name, 1, number, number == 1, (vote,)), now)
-        board.update(target, now)
+        board.judge([target], now)
         board.settle(target, now + 2.5)  # nobody else is half way
         twin.hear(said, regions, fleet.quorum.vantage_regions)
         known = board.states[target].health

@@ -80,7 +80,9 @@ class Lead:
         return tuple(Vote(e, Verdict.HEALTHY, self.number, counts=looks) for e in self.fleet.endpoint_by_name)
 
     def step(self, event: ev.Event) -> tuple[fx.Effect, ...]:
-        return self.engine.step(event, self.now)
+        """One step, and the tick after it that the engine asks for when something waits to be judged."""
+        out = self.engine.step(event, self.now)
+        return out + self.engine.step(ev.Tick(), self.now) if self.engine.wake_at(self.now) <= self.now else out
 
     def quiet(self) -> None:
         """Ticks and heartbeats of two seconds."""
@@ -172,6 +174,26 @@ def test_a_quiet_fleet_costs_its_agents_not_its_endpoints() -> None:
     """Heartbeats and ticks, with what is looked at every two seconds."""
     small, large = (lines_of(Lead(fleet_of(n)).quiet) for n in (SMALL, LARGE))
     assert large <= MORE * small, (small, large)
+
+
+def test_a_vote_that_is_only_suspect_is_not_counted_anew() -> None:
+    """A first failure and the pass after it: what it tells is taken, and no voice is counted and no latch looked at."""
+    lead = Lead(fleet_of(SMALL))
+    board, counted = lead.engine.world.board, []
+    counts = board._count
+    board._count = lambda state, now: counted.append(state.name) or counts(state, now)  # type: ignore[method-assign,func-returns-value]
+    agent = lead.fleet.agents[0].name
+    for suspect, reason in ((True, "timed out"), (False, None)):
+        lead.number += 1
+        lead.now += 0.25
+        vote = Vote("usb-3", Verdict.HEALTHY, 100 + lead.number, reason=reason, suspect=suspect)
+        lead.step(ev.BallotReceived(Ballot(agent, 1, lead.number, False, (vote,))))
+        state = board.states["usb-3"]
+        assert (state.suspect_at is not None) is suspect
+        assert [v.reason for v in state.voices if agent in v.agents] == [reason]
+    assert counted == []
+    lead.die("usb-3")
+    assert set(counted) == {"usb-3"}
 
 
 def test_a_vote_that_only_counts_on_costs_itself() -> None:

@@ -79,12 +79,18 @@ class Bench:
         agents: Iterable[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        """These agents (all by default) vote `verdict` on these endpoints (all by default)."""
+        """These agents (all by default) vote `verdict` on these endpoints (all by default), all in one instant."""
         names = tuple(endpoints) if endpoints is not None else tuple(self.fleet.endpoint_by_name)
         for agent in agents if agents is not None else [a.name for a in self.fleet.agents]:
-            self.say(agent, verdict, names, **kwargs)
+            self._take(agent, verdict, names, **kwargs)
+        self.judge()
 
-    def say(
+    def say(self, agent: str, verdict: Verdict, endpoints: Iterable[str], **kwargs: Any) -> None:
+        """One agent's ballot, judged at once."""
+        self._take(agent, verdict, endpoints, **kwargs)
+        self.judge()
+
+    def _take(
         self,
         agent: str,
         verdict: Verdict,
@@ -140,10 +146,17 @@ class Bench:
             known.update({v.endpoint: v for v in votes})
             self._step(ev.BallotReceived(self._ballot(agent, votes, full=False)))
 
-    def deliver(self, frame: Ballot | Heartbeat) -> None:
-        """A frame as it is, whatever it says."""
-        self._numbers[frame.agent] = max(self._numbers.get(frame.agent, 0), frame.number)
-        self._step(ev.BallotReceived(frame))
+    def deliver(self, *frames: Ballot | Heartbeat) -> None:
+        """Frames as they are, whatever they say, all in one instant."""
+        for frame in frames:
+            self._numbers[frame.agent] = max(self._numbers.get(frame.agent, 0), frame.number)
+            self._step(ev.BallotReceived(frame))
+        self.judge()
+
+    def judge(self) -> None:
+        """The end of an instant, where the engine asks for one: what every shell does when it took all that waited."""
+        if self.engine.wake_at(self.now) <= self.now:
+            self._step(ev.Tick())
 
     def deliver_event(self, event: ev.Event) -> None:
         self._step(event)
@@ -155,6 +168,7 @@ class Bench:
         for agent, known in self.said.items():
             if agent not in self.muted:
                 self._step(ev.BallotReceived(self._ballot(agent, tuple(known.values()), full=True)))
+        self.judge()
 
     def restart(self, agent: str) -> None:
         """The agent starts anew: its counts do, and its first ballot is a full one of a new incarnation."""
@@ -165,6 +179,7 @@ class Bench:
             self.said[agent][endpoint] = replace(vote, counts=counts)
         votes = tuple(self.said[agent].values())
         self._step(ev.BallotReceived(self._ballot(agent, votes, full=True)))
+        self.judge()
 
     def _ballot(self, agent: str, votes: tuple[Vote, ...], *, full: bool) -> Ballot:
         return Ballot(
@@ -179,6 +194,7 @@ class Bench:
         now = self._incarnations.get(agent, 1)
         beat = Heartbeat(agent, now, self._number(agent), (), readings, None, self.fleet.config_hash)
         self._step(ev.BallotReceived(beat))
+        self.judge()
 
     def run(self, seconds: float) -> None:
         """Lets time pass: heartbeats every 2 s from agents that are not muted, ticks when the engine wants them."""
