@@ -67,9 +67,7 @@ class LaneBeat:
         self._delay_s = delay_s = now - intended
         if delay_s > self._late_s and not queued:
             doubt.late_look(delay_s, self._watch.check.interval_s, now)
-        lane = self._lane
-        lane.start(now + self._timeout_s * doubt.timeout_factor(now))
-        lane.breathe()
+        self._lane.start(now + self._timeout_s * doubt.timeout_factor(now))
 
     def addresses(self) -> dict[str, str]:
         """How the last look at each address ended, where the name has several: "PASS", "FAIL connection refused"."""
