@@ -23,6 +23,7 @@ JITTER = 0.1
 """The jitter: at most this fraction of a slot (interval / K), early or late."""
 
 _MASK = (1 << 64) - 1
+_TWO_IN_53_BITS = 2.0 / (1 << 53)
 
 
 def _hash(*parts: str) -> int:
@@ -39,14 +40,6 @@ def _hash_of(joined: str) -> int:
 def _fraction(number: int) -> float:
     """0 <= x < 1 from 64 bits."""
     return (number >> 11) / (1 << 53)
-
-
-def _mix(number: int) -> int:
-    """splitmix64's finaliser: turns consecutive numbers into unrelated ones (Steele, Lea and Flood, 2014)."""
-    number = (number + 0x9E3779B97F4A7C15) & _MASK
-    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _MASK
-    return number ^ (number >> 31)
 
 
 def _order(agents: Iterable[str], endpoint: str, check: str) -> list[str]:
@@ -78,7 +71,12 @@ class Cadence:
 
     def time(self, slot: int) -> float:
         """The intended wall time of slot `slot`, in seconds of the epoch. Grows with `slot`."""
-        off = (2.0 * _fraction(_mix(self.seed ^ (slot & _MASK))) - 1.0) * self.jitter_s
+        # splitmix64's finaliser turns consecutive numbers into unrelated ones (Steele, Lea and Flood, 2014). In one piece, since this
+        # is asked for every look there is.
+        number = ((self.seed ^ (slot & _MASK)) + 0x9E3779B97F4A7C15) & _MASK
+        number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _MASK
+        off = (((number ^ (number >> 31)) >> 11) * _TWO_IN_53_BITS - 1.0) * self.jitter_s
         return slot * self.period_s + self.phase_s + off
 
     def after(self, wall: float, last: int | None = None) -> int:

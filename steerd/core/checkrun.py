@@ -52,6 +52,9 @@ class CheckState(IntEnum):
     FAIL = 3
 
 
+_GOOD = CheckState.GOOD
+
+
 @dataclass(frozen=True, slots=True)
 class CheckRule:
     """A check as the verdict sees it. `interval_s` is the check's own; `period_s` how often this agent looks, which is
@@ -175,12 +178,20 @@ class CheckRun:
         """Good, with nothing under way: one more pass changes no run and no latch."""
         return self.state is CheckState.GOOD and self._bad[1] == 0 and self.error is None and not self.doubted
 
-    def passes(self, at: float, ended: float, *, confirm: bool = False) -> None:
-        """Takes a pass of a steady check, begun `at`: the short way of `observe`, for nearly all looks of a healthy fleet."""
+    def passes(self, at: float, ended: float, *, confirm: bool = False) -> bool:
+        """Takes a pass of a steady check, begun `at`: the short way of `observe`, for nearly all looks of a healthy fleet. False, and
+        nothing is taken, where the check is not `steady`.
+        """
+        if self.state is not _GOOD or self._bad[1] or self.error is not None or self.doubted:
+            return False
         self.looks += 1
-        self.passed += not confirm
-        self.last_at = max(self.last_at, ended)
-        self._passed_at = max(self._passed_at, at)
+        if not confirm:
+            self.passed += 1
+        if ended > self.last_at:  # comparisons, since `max` costs a call
+            self.last_at = ended
+        if at > self._passed_at:
+            self._passed_at = at
+        return True
 
     def resume(self, at: float) -> None:
         """Looks are made again, after passes that were left out and counted (the simulator's); the last of them began `at`."""

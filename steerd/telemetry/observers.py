@@ -122,14 +122,9 @@ class AgentTelemetry:
         known = self._passes.get(key)
         if known is not None:
             return known
-        duration, delay = self._duration, self._delay
-        add_duration: Callable[[float], None] | None = None
-        add_delay: Callable[[float], None] | None = None
+        add_duration, add_delay = self._duration.adder((service, zone, check, "PASS")), self._delay.adder((check,))
 
         def passed(duration_s: float, delay_s: float) -> None:
-            nonlocal add_duration, add_delay
-            if add_duration is None or add_delay is None:  # a series begins with its first look
-                add_duration, add_delay = duration.adder((service, zone, check, "PASS")), delay.adder((check,))
             add_duration(duration_s)
             add_delay(delay_s)
 
@@ -141,8 +136,10 @@ class AgentTelemetry:
         self._lag.add((), lag_s)
 
     def on_self(self, values: Mapping[str, float]) -> None:
-        """What the agent sees of itself."""
+        """What the agent sees of itself. It comes every other second: as long as nobody collects, passes are counted then."""
         self._self = dict(values)
+        self._duration.fold()
+        self._delay.fold()
 
     def on_abstain(self, reason: str | None) -> None:
         """The agent abstains, or votes again (None)."""
