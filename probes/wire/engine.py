@@ -21,7 +21,7 @@ EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EP
 
 _BATCH = 256
 
-DEAF_S: Final = 0.0001
+DEAF_S: Final = 0.0002
 """Seconds after which `epoll` is asked before another look begins: answers that came meanwhile are taken first, so that none waits
 for a long row of looks to begin and its latency is its own; and a kept connection that spoke without being asked is not used.
 """

@@ -43,6 +43,7 @@ class Exchange(Link):
         "_ident",
         "_kept_since",
         "_limit",
+        "_marked",
         "_reader",
         "_request",
         "answer",
@@ -62,9 +63,13 @@ class Exchange(Link):
         super().__init__(engine, origin)
         self.ended = ended
         self.plain = plain
-        self.deadline = self.start_at = self.end_at = 0.0
+        self.deadline = self.start_at = self.end_at = self.first_at = 0.0
+        self.answer: Answer | None = None
+        self.fault: Fault | None = None
+        self._reader: Reader | None = None
         self._limit = limit
         self._kept_since = 0.0
+        self._forget()
 
     @property
     def busy(self) -> bool:
@@ -81,27 +86,35 @@ class Exchange(Link):
         if now > engine.deaf_at:
             heard = engine.listen()
             now = monotonic()
+        if self._marked:
+            self._forget()
         self.start_at = now
         self.deadline = deadline
-        self.status = 0
-        self.answer: Answer | None = None
-        self.fault: Fault | None = None
-        self.first_at = self.connect_at = self.connected_at = self.tls_at = 0.0
-        self._reader: Reader | None = None
         self._request = request
         self._ident = ident
+        self.first_at = 0.0
+        engine.watch(self)
+        if not fresh and self.sock is not None:
+            if now - self._kept_since <= KEEP_ALIVE_S and (heard and self.origin.tls is None or self._silent()):
+                self.state = WAIT
+                self._send(request.head + ident + request.tail)
+                return
+            self._drop()
         self._renewed = fresh
         self._resume = not fresh
+        self._marked = True
+        self._connect()
+
+    def _forget(self) -> None:
+        """What the ask before left behind, unless that was a plain pass on a kept connection."""
+        self._marked = False
+        self.status = 0
+        self.answer = None
+        self.fault = None
+        self.connect_at = self.connected_at = self.tls_at = 0.0
+        self._reader = None
+        self._renewed = self._resume = False
         self._unsent = b""
-        engine.watch(self)
-        if self.sock is None or fresh:
-            self._connect()
-        elif now - self._kept_since > KEEP_ALIVE_S or not (heard and self.origin.tls is None or self._silent()):
-            self._drop()
-            self._connect()
-        else:
-            self.state = WAIT
-            self._send(request.head + ident + request.tail)
 
     def expire(self, now: float) -> None:
         """The deadline may have passed: see `Engine.watch`."""
@@ -160,6 +173,7 @@ class Exchange(Link):
                 self.status = status
                 self._end(now, keep=keep and not event & ENDED and len(data) < _CHUNK)
                 return
+        self._marked = True
         self._reader = Reader(self._limit, bodiless=self._request.bodiless)
         if not self._take(data, event) and (len(data) == _CHUNK or event & ENDED or self.origin.tls is not None):
             self._read(event)
@@ -222,6 +236,7 @@ class Exchange(Link):
 
     def _fail(self, fault: Fault) -> None:
         self.fault = fault
+        self._marked = True
         self._end(monotonic(), keep=False)
 
     def _closed_unanswered(self) -> None:
@@ -247,7 +262,7 @@ class Exchange(Link):
         if self.connect_at or self._renewed:
             return False  # it was new: a second, silent attempt would hide every other failure
         self._drop()
-        self._renewed = True
+        self._renewed = self._marked = True
         self.first_at = 0.0
         self._unsent = b""
         self._reader = None

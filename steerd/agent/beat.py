@@ -82,26 +82,26 @@ class LaneBeat:
 
     def _told(self, lane: Lane, outcome: Outcome | None) -> None:
         try:
-            if outcome is None:
-                self._ended()
-                self._pass(lane)
-            elif self._looks.looker.unsettled(self._watch, outcome):
+            if outcome is not None and self._looks.looker.unsettled(self._watch, outcome):
                 # In flight until then: nobody looks twice at what may be hung.
                 self._looks.scheduler.spawn(self._settle(outcome))
-            else:
-                self._ended()
+                return
+            self._ended()
+            if outcome is None:
+                outcome = self._taken(lane)
+            if outcome is not None:
                 self._conclude(outcome)
         except Exception as error:  # noqa: BLE001 - raised again where the agent's tasks are: nobody else waits for this one
             self._looks.scheduler.fail(error)
 
-    def _pass(self, lane: Lane) -> None:
+    def _taken(self, lane: Lane) -> Outcome | None:
+        """Counts a plain pass; its outcome where more follows from it."""
         looks, started = self._looks, self._started
         if self._generation != looks.generation:
             self._run, self._generation = looks.run_of(self._watch), looks.generation
         run, duration_s = self._run, lane.duration_s
         if run is None or not looks.box.passes(run, self._subject, started, started + duration_s):
-            self._conclude(lane.passed())
-            return
+            return lane.passed()
         looks.count += 1
         delay_s = started - self._intended
         if delay_s < 0.0:
@@ -111,6 +111,7 @@ class LaneBeat:
         self._passed(duration_s, delay_s)
         if self._doubt.shaken or looks.box.abstaining is not None:
             looks.got_out()
+        return None
 
     async def _settle(self, outcome: Outcome) -> None:
         """Busy, or hung: what the engine's counters say."""

@@ -16,7 +16,6 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 from steerd.agent.rows import Rows
@@ -67,9 +66,10 @@ class _Job:
     regular look waits or is in flight.
     """
 
-    __slots__ = ("at", "beat", "busy", "cadence", "due", "live", "period_s", "slot", "watch")
+    __slots__ = ("at", "beat", "busy", "cadence", "due", "live", "owner", "period_s", "slot", "watch")
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, owner: Scheduler, watch: Watch) -> None:
+        self.owner = owner
         self.watch = watch
         self.cadence = watch.cadence
         self.period_s = watch.cadence.period_s
@@ -78,6 +78,22 @@ class _Job:
         self.busy = False
         self.live = True
         self.beat: Beat | None = None
+
+    def ended(self) -> None:
+        """A regular look ended."""
+        owner = self.owner
+        owner.in_flight -= 1
+        self.busy = False
+        if not self.live:
+            self.close()
+        if owner.queue:
+            owner.stir()
+
+    def close(self) -> None:
+        """No more looks."""
+        if self.beat is not None:
+            self.beat.close()
+            self.beat = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +133,8 @@ class Scheduler:
         self._jobs: dict[tuple[str, str], _Job] = {}
         self._rows: Rows[_Job] = Rows()
         self._confirms: Rows[_Confirm] = Rows()
-        self._ready: deque[tuple[_Job, Due]] = deque()
+        self.queue: deque[tuple[_Job, Due]] = deque()
+        """Looks that are due and wait for a place."""
         self._timer: asyncio.TimerHandle | None = None
         self._running: asyncio.Future[None] | None = None
         self.in_flight = 0
@@ -125,7 +142,7 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """Looks that are due and wait for a place."""
-        return len(self._ready)
+        return len(self.queue)
 
     def set_watches(self, watches: Iterable[Watch]) -> None:
         """Takes the watches of a config. A watch that stayed the same keeps its place. Call on the running loop."""
@@ -134,20 +151,20 @@ class Scheduler:
             if wanted.get(key) != job.watch:
                 job.live = False
                 if not job.busy:  # a look in flight may end, and be told
-                    self._close(job)
+                    job.close()
                 del self._jobs[key]
-        new = [_Job(watch) for key, watch in wanted.items() if key not in self._jobs]
+        new = [_Job(self, watch) for key, watch in wanted.items() if key not in self._jobs]
         for job in new:  # all that takes time before any slot is worked out: nobody is late because of it
             self._jobs[job.watch.key] = job
             self._make_beat(job)
         now, wall = self._clock(), self._wall()
         for job in new:
             self._put(job, now, wall)
-        self._stir()
+        self.stir()
 
     def _make_beat(self, job: _Job) -> None:
         if self._beats is not None:
-            job.beat = self._beats(job.watch, partial(self._ended, job))
+            job.beat = self._beats(job.watch, job.ended)
 
     def confirm(self, key: tuple[str, str], recheck: Recheck, gap_s: float) -> None:
         """Looks again at once, `gap_s` apart, each on time whether or not the one before has ended."""
@@ -157,7 +174,7 @@ class Scheduler:
         now = self._clock()
         for number in range(recheck.looks):
             self._confirms.put(_Confirm(now + number * gap_s, job, recheck.counts_as))
-        self._stir()
+        self.stir()
 
     async def run(self) -> None:
         """Starts looks until cancelled. Raises what starting one raised."""
@@ -170,7 +187,7 @@ class Scheduler:
                 self._timer.cancel()
             self._running = self._timer = None
             for job in self._jobs.values():
-                self._close(job)
+                job.close()
 
     def fail(self, error: Exception) -> None:
         """Ends `run` with an error of a call that nobody waits for."""
@@ -179,8 +196,8 @@ class Scheduler:
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
-    def _stir(self) -> None:
-        """Something is due now."""
+    def stir(self) -> None:
+        """Something is due now, or there is a place for what waits."""
         if self._running is not None:
             self._arm(0.0)
 
@@ -220,7 +237,7 @@ class Scheduler:
                 queued = self.in_flight >= self._limit
                 watch, counts_as = confirm.job.watch, confirm.counts_as
                 due = Due(watch, confirm.due, confirm=True, counts_as=counts_as, queued=queued)
-                self._ready.appendleft((confirm.job, due))
+                self.queue.appendleft((confirm.job, due))
         self._fill()
         wall = self._wall()
         for job in self._rows.take(now):
@@ -235,17 +252,17 @@ class Scheduler:
                 if job.busy:
                     continue
             job.busy = True
-            if self._ready or self.in_flight >= self._limit:
-                self._ready.append((job, Due(job.watch, intended, queued=self.in_flight >= self._limit)))
+            if self.queue or self.in_flight >= self._limit:
+                self.queue.append((job, Due(job.watch, intended, queued=self.in_flight >= self._limit)))
             else:
                 self._begin(job, intended)
         self._fill()
 
     def _fill(self) -> None:
-        while self._ready and self.in_flight < self._limit:
-            job, due = self._ready.popleft()
+        while self.queue and self.in_flight < self._limit:
+            job, due = self.queue.popleft()
             if not job.live:
-                self._close(job)
+                job.close()
             elif due.confirm:
                 self.in_flight += 1
                 self.spawn(self._run(job, due))
@@ -269,21 +286,7 @@ class Scheduler:
         finally:
             if due.confirm:
                 self.in_flight -= 1
-                if self._ready:
-                    self._stir()
+                if self.queue:
+                    self.stir()
             else:
-                self._ended(job)
-
-    def _ended(self, job: _Job) -> None:
-        """A regular look ended."""
-        self.in_flight -= 1
-        job.busy = False
-        if not job.live:
-            self._close(job)
-        if self._ready:
-            self._stir()
-
-    def _close(self, job: _Job) -> None:
-        if job.beat is not None:
-            job.beat.close()
-            job.beat = None
+                job.ended()
