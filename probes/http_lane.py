@@ -54,6 +54,33 @@ _PORTS = {"http": 80, "https": 443}
 class HttpLane:
     """See the module's text. One look at a time: `start` while `busy` is the caller's mistake."""
 
+    __slots__ = (
+        "_context",
+        "_dns_s",
+        "_ended",
+        "_engine",
+        "_fresh_every",
+        "_hidden",
+        "_ident",
+        "_left",
+        "_many",
+        "_one",
+        "_plain",
+        "_request",
+        "_resolve",
+        "_settings",
+        "_slow_s",
+        "_target",
+        "_task",
+        "_tls",
+        "_turn",
+        "_url",
+        "addresses",
+        "busy",
+        "duration_s",
+        "told",
+    )
+
     def __init__(
         self, settings: HttpSettings, target: Target, told: Told, turns: Turns, resolve: Resolve, tls: TlsSettings
     ) -> None:

@@ -67,6 +67,7 @@ class Exchange(Link):
         self.answer: Answer | None = None
         self.fault: Fault | None = None
         self._reader: Reader | None = None
+        self._marked = False
         self._limit = limit
         self._kept_since = 0.0
         self._forget()
@@ -95,7 +96,7 @@ class Exchange(Link):
         self.first_at = 0.0
         engine.watch(self)
         if not fresh and self.sock is not None:
-            if now - self._kept_since <= KEEP_ALIVE_S and (heard and self.origin.tls is None or self._silent()):
+            if now - self._kept_since <= KEEP_ALIVE_S and ((heard and self.origin.tls is None) or self._silent()):
                 self.state = WAIT
                 self._send(request.head + ident + request.tail)
                 return

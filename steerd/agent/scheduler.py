@@ -96,7 +96,7 @@ class _Job:
             self.beat = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Confirm:
     """One look of a confirm."""
 

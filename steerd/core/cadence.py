@@ -71,8 +71,8 @@ class Cadence:
 
     def time(self, slot: int) -> float:
         """The intended wall time of slot `slot`, in seconds of the epoch. Grows with `slot`."""
-        # splitmix64's finaliser turns consecutive numbers into unrelated ones (Steele, Lea and Flood, 2014). In one piece, since this
-        # is asked for every look there is.
+        # splitmix64's finaliser turns consecutive numbers into unrelated ones (Steele, Lea and Flood, 2014). In one piece, since
+        # this is asked for every look there is.
         number = ((self.seed ^ (slot & _MASK)) + 0x9E3779B97F4A7C15) & _MASK
         number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _MASK

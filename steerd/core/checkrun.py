@@ -179,17 +179,17 @@ class CheckRun:
         return self.state is CheckState.GOOD and self._bad[1] == 0 and self.error is None and not self.doubted
 
     def passes(self, at: float, ended: float, *, confirm: bool = False) -> bool:
-        """Takes a pass of a steady check, begun `at`: the short way of `observe`, for nearly all looks of a healthy fleet. False, and
-        nothing is taken, where the check is not `steady`.
+        """Takes a pass of a steady check, begun `at`: the short way of `observe`, for nearly all looks of a healthy fleet. False,
+        and nothing is taken, where the check is not `steady`.
         """
         if self.state is not _GOOD or self._bad[1] or self.error is not None or self.doubted:
             return False
         self.looks += 1
         if not confirm:
             self.passed += 1
-        if ended > self.last_at:  # comparisons, since `max` costs a call
+        if ended > self.last_at:  # noqa: PLR1730 - `max` costs a call, and this is done for every look
             self.last_at = ended
-        if at > self._passed_at:
+        if at > self._passed_at:  # noqa: PLR1730 - as above
             self._passed_at = at
         return True
 

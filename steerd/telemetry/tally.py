@@ -1,8 +1,8 @@
 """Histograms counted in plain Python, for looks: thousands a second, inside a budget of some 20 us each.
 
-One `Histogram.record` of the SDK costs about 10 us, a `Tally.add` under 1 us, and an `adder` a tenth of that: values go into an array
-and are counted later, many at once. The SDK's own data points are made of the
-counts when somebody collects, so readers and exporters see no difference.
+One `Histogram.record` of the SDK costs about 10 us, a `Tally.add` under 1 us, and an `adder` a tenth of that: its values go into
+an array and are counted later, many at once. The SDK's own data points are made of the counts when somebody collects, so readers
+and exporters see no difference.
 """
 
 from __future__ import annotations
