@@ -22,8 +22,9 @@ EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EP
 _BATCH = 256
 
 DEAF_S: Final = 0.0002
-"""Seconds after which `epoll` is asked before another look begins: answers that came meanwhile are taken first, so that none waits
-for a long row of looks to begin and its latency is its own; and a kept connection that spoke without being asked is not used.
+"""Seconds after which `epoll` is asked before another look begins. Answers that came meanwhile are taken first, so that none waits
+for a long row of looks to begin and its latency is its own. And a kept connection that spoke without being asked is not used, unless
+its words came within this time: then they cross the request, as those may that are still on their way.
 """
 
 
@@ -87,6 +88,7 @@ class Engine:
             return False
         handlers = self.handlers
         self._draining = True
+        self.deaf_at = 0.0  # what begins meanwhile has not been listened to
         try:
             while True:
                 events = self._epoll.poll(0, _BATCH)
