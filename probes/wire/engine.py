@@ -23,8 +23,8 @@ _BATCH = 256
 
 DEAF_S: Final = 0.0002
 """Seconds after which `epoll` is asked before another look begins. Answers that came meanwhile are taken first, so that none waits
-for a long row of looks to begin and its latency is its own. And a kept connection that spoke without being asked is not used, unless
-its words came within this time: then they cross the request, as those may that are still on their way.
+for a long row of looks to begin and its latency is its own. And a kept connection that spoke without being asked is not used,
+unless its words came within this time: then they cross the request, as those may that are still on their way.
 """
 
 
