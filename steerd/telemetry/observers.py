@@ -132,14 +132,14 @@ class AgentTelemetry:
         return passed
 
     def on_loop_lag(self, lag_s: float) -> None:
-        """The event loop woke a timer this late."""
+        """The event loop woke a timer this late. It is told every 100 ms, when passes are counted too: rarely would be long at once."""
         self._lag.add((), lag_s)
-
-    def on_self(self, values: Mapping[str, float]) -> None:
-        """What the agent sees of itself. It comes every other second: as long as nobody collects, passes are counted then."""
-        self._self = dict(values)
         self._duration.fold()
         self._delay.fold()
+
+    def on_self(self, values: Mapping[str, float]) -> None:
+        """What the agent sees of itself."""
+        self._self = dict(values)
 
     def on_abstain(self, reason: str | None) -> None:
         """The agent abstains, or votes again (None)."""
