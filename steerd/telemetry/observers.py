@@ -132,7 +132,7 @@ class AgentTelemetry:
         return passed
 
     def on_loop_lag(self, lag_s: float) -> None:
-        """The event loop woke a timer this late. It is told every 100 ms, when passes are counted too: rarely would be long at once."""
+        """The event loop woke a timer this late. Told every 100 ms, when passes are counted too: rarely would be long at once."""
         self._lag.add((), lag_s)
         self._duration.fold()
         self._delay.fold()
