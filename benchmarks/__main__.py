@@ -12,7 +12,7 @@ NAMES = {
     "failover_bind": "crash of an endpoint -> the answer of BIND changes",
     "probes": "CPU of a look, beside other health checkers",
     "probe_load": "20 000 looks a second on one core, and 10 000 endpoints in memory",
-    "probe_latency": "reported latency against a server's own clock",
+    "probe_latency": "reported latency against what a packet capture at the server would show",
     "simulator": "virtual time against CPU time, on small fleets and a large one",
 }
 LONG = {

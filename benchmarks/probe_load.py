@@ -31,8 +31,9 @@ def run(_options: Sequence[str] = ()) -> None:
 
 def _carry(answers: Answers, rate: int) -> None:
     steerd = Steerd(
-        answers.port, "--endpoints", str(ENDPOINTS), "--interval", str(ENDPOINTS / rate), "--fresh-every", "1000000"
-    )
+        answers.port, "--delays", "--endpoints", str(ENDPOINTS), "--interval", str(ENDPOINTS / rate),
+        "--fresh-every", "1000000",
+    )  # fmt: skip
     try:
         lines = [steerd.line() for _ in range(WARM + LINES)]
     finally:

@@ -1,4 +1,5 @@
-"""Coverage-guided fuzzing of everything that reads what a target said: streams, metrics text, JSON, a command's outcome.
+"""Coverage-guided fuzzing of everything that reads what a target said: answers on the wire, streams, metrics text, JSON, a
+command's outcome.
 
     pip install atheris
     python fuzz/fuzz_answers.py -max_total_time=60
@@ -26,6 +27,7 @@ with atheris.instrument_imports(include=["probes"]):
     from probes.redact import clean
     from probes.sse import EventStream, TooLongError
     from probes.target import Target
+    from probes.wire.answer import HEAD_LIMIT, QuickParser, Reader
 
 TARGET = Target("e1", "http://e1", model="m")
 METRICS = EngineMetrics.of(
@@ -34,6 +36,37 @@ METRICS = EngineMetrics.of(
 CONDITIONS = conditions_of(
     [{"path": "a.*.b", "contains": "$model"}, {"each": "a", "of": {"n": "$model"}, "path": "x", "at_least": "y"}]
 )
+
+
+QUICK = QuickParser()
+BODY_LIMIT = 1000
+
+
+def read(data: bytes, step: int, *, bodiless: bool) -> tuple[int, int, bytes]:
+    """Status (0 for none), bytes taken and body of one answer in pieces of `step` bytes, to the connection's end."""
+    reader, taken = Reader(BODY_LIMIT, bodiless=bodiless), 0
+    for at in range(0, len(data), step):
+        taken += step
+        if reader.feed(data[at : at + step]):
+            break
+    fault = reader.fault if reader.done or reader.fault is not None else reader.closed()
+    if fault is not None:
+        return 0, taken, b""
+    answer = reader.answer()
+    assert len(answer.body) <= BODY_LIMIT
+    assert sum(len(name) + len(value) for name, value in answer.headers.items()) <= HEAD_LIMIT
+    return answer.status, taken, answer.body
+
+
+def answer(data: bytes, *, bodiless: bool) -> None:
+    """An answer: the same however it is cut, and what the quick parser says of it is what a reader finds."""
+    whole, pieces = read(data, max(1, len(data)), bodiless=bodiless), read(data, 7, bodiless=bodiless)
+    if whole[0] and pieces[0]:
+        assert (whole[0], whole[2]) == (pieces[0], pieces[2])
+    if not bodiless:
+        quick = QUICK.status_of(data)
+        assert quick == QUICK.status_of(data) == QuickParser().status_of(data)
+        assert quick[0] in (0, whole[0])
 
 
 def stream(data: bytes, *, plain: bool) -> None:
@@ -78,13 +111,15 @@ def one_input(data: bytes) -> None:
     """The first byte chooses the reader."""
     if not data:
         return
-    which, rest = data[0] % 4, data[1:]
+    which, rest = data[0] % 6, data[1:]
     if which == 0:
         stream(rest, plain=False)
     elif which == 1:
         stream(rest, plain=True)
     elif which == 2:
         metrics(rest)
+    elif which < 5:
+        answer(rest, bodiless=which == 4)
     else:
         document(rest)
     assert len(clean(rest.decode("utf-8", "replace"), 160)) <= 160

@@ -50,12 +50,38 @@ _PORTS = {"http": 80, "https": 443}
 class HttpLane:
     """See the module's text. One look at a time: `start` while `busy` is the caller's mistake."""
 
+    __slots__ = (
+        "_context",
+        "_dns_s",
+        "_ended",
+        "_engine",
+        "_fresh_every",
+        "_hidden",
+        "_ident",
+        "_left",
+        "_many",
+        "_one",
+        "_plain",
+        "_request",
+        "_resolve",
+        "_settings",
+        "_slow_s",
+        "_target",
+        "_task",
+        "_tls",
+        "_turn",
+        "_url",
+        "addresses",
+        "busy",
+        "duration_s",
+        "told",
+    )
+
     def __init__(
         self, settings: HttpSettings, target: Target, told: Told, turns: Turns, resolve: Resolve, tls: TlsSettings
     ) -> None:
         self.told = told
         self.busy = False
-        self.started_s = 0.0
         self.duration_s = 0.0
         self.addresses: dict[str, Outcome | None] = {}
         """Address -> its last outcome (None: a plain pass), where the target's name has more than one."""
@@ -64,9 +90,9 @@ class HttpLane:
         self._resolve = resolve
         self._tls = tls
         self._turn = turns.of(target.name)
-        self._fresh_every = turns.fresh_every
+        # A request that is not idempotent must not meet a connection that the server is just closing.
+        self._fresh_every = turns.fresh_every if settings.method != "POST" else 1
         self._plain = settings.plain
-        self._posts = settings.method == "POST"
         self._slow_s = settings.slow_s if settings.slow_s is not None else float("inf")
         self._ident = secrets.randbits(32)
         self._request: Encoded | None = None
@@ -98,8 +124,6 @@ class HttpLane:
                 request = self._prepare()
             elif self._context is not None:
                 self._secure()
-            # A request that is not idempotent must not meet a connection that the server is just closing.
-            fresh = fresh or self._posts
             self._ident = ident = (self._ident + 1) & 0xFFFFFFFF
             one = self._one
             if one is not None:
@@ -117,11 +141,6 @@ class HttpLane:
             self._prepare()
         except (MisconfiguredError, OSError, ValueError):
             return
-
-    def breathe(self) -> None:
-        """See `Engine.breathe`."""
-        if self._engine is not None:
-            self._engine.breathe()
 
     def close(self) -> None:
         """Closes the connections; a look under way ends without a word. Safe to call twice."""
@@ -212,7 +231,7 @@ class HttpLane:
     async def _resolve_first(
         self, resolver: Resolver, host: str, request: Encoded, deadline: float, *, fresh: bool
     ) -> None:
-        began = self.started_s = time.perf_counter()
+        began = time.perf_counter()
         try:
             async with asyncio.timeout_at(deadline) as limit:
                 found = await resolver.resolve(host)
@@ -241,9 +260,8 @@ class HttpLane:
 
     def _over(self, exchange: Exchange) -> None:
         """One exchange ended."""
-        self.started_s = exchange.start_at
         self.duration_s = duration_s = exchange.end_at - exchange.start_at
-        plain = exchange.fault is None and duration_s <= self._slow_s and exchange.status in self._plain
+        plain = duration_s <= self._slow_s and exchange.status in self._plain and exchange.fault is None
         if exchange is self._one:
             if plain:
                 self._turn.renew = False

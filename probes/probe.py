@@ -62,9 +62,6 @@ class Lane(Protocol):
     def start(self, deadline: float, *, fresh: bool = False) -> None:
         """Looks, as `Probe.look`. The end may be told before this returns."""
 
-    def breathe(self) -> None:
-        """Call after each look started in a row of many, so that answers are taken meanwhile."""
-
     def passed(self) -> Outcome:
         """The outcome of the plain pass that was just told."""
 

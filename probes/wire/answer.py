@@ -20,6 +20,11 @@ _PER_BODY_BYTE: Final = 6
 """Bytes received for one of the body where a server frames each as a chunk of its own."""
 
 
+_SHORT: Final = 1024
+_KNOWN: Final = 256
+"""Answers of at most `_SHORT` bytes are remembered, this many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One answer. `whole` is False where the body went on past the bound. Header values are text, latin-1 at worst."""
@@ -49,10 +54,12 @@ class QuickParser:
     """Parses answers that come in one piece, one after the other, from any connection; keeps no state between them.
 
     `status_of` gives the status and whether the connection may be used again, or 0 for whatever is not exactly one
-    whole answer in one piece: those are read by a `Reader`, from their start.
+    whole answer in one piece: those are read by a `Reader`, from their start. What it says depends on the bytes alone, so short
+    answers are remembered: those of well servers are the same to the byte until the second in their Date is over.
     """
 
     def __init__(self) -> None:
+        self._known: dict[bytes, tuple[int, bool]] = {}
         self._renew()
 
     def _renew(self) -> None:
@@ -73,6 +80,17 @@ class QuickParser:
 
     def status_of(self, data: bytes) -> tuple[int, bool]:
         """(status, keep) of `data`."""
+        if len(data) > _SHORT:
+            return self._parsed(data)
+        found = self._known.get(data)
+        if found is None:
+            found = self._parsed(data)
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[data] = found
+        return found
+
+    def _parsed(self, data: bytes) -> tuple[int, bool]:
         self._begun = self._ended = 0
         try:
             self._parser.feed_data(data)

@@ -1,15 +1,15 @@
-"""One `epoll` for all looks of an event loop, and their deadlines."""
+"""One `epoll` for all looks of an event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import select
-import time
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from probes.wire.answer import QuickParser
+from probes.wire.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from probes.wire.exchange import Exchange
@@ -21,17 +21,18 @@ EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EP
 
 _BATCH = 256
 
-DEADLINE_STEP_S: Final = 0.01
-"""Deadlines are kept in steps of this: a look ends at most this much after its own."""
-
-_DRAIN_EVERY: Final = 4
+DEAF_S: Final = 0.0002
+"""Seconds after which `epoll` is asked before another look begins. Answers that came meanwhile are taken first, so that none waits
+for a long row of looks to begin and its latency is its own. And a kept connection that spoke without being asked is not used,
+unless its words came within this time: then they cross the request, as those may that are still on their way.
+"""
 
 
 class Engine:
     """All connections of one event loop. Made by `acquire`, given back by `release`; the last user closes it.
 
-    `handlers` maps a descriptor to who takes its events. Times are those of `time.monotonic`, which the event loops' clocks
-    count too.
+    `handlers` maps a descriptor to who takes its events. `watch` is told of every ask, `quick` parses its answer. Before an ask
+    that begins after `deaf_at` (of `time.monotonic`), `listen`.
     """
 
     _engines: ClassVar[dict[asyncio.AbstractEventLoop, Engine]] = {}
@@ -41,17 +42,15 @@ class Engine:
         self._users = 0
         self._epoll = select.epoll()
         self._fileno = self._epoll.fileno()
-        self._buckets: dict[int, list[Exchange]] = {}
-        self._due: list[int] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0
-        self._started = 0
+        self._deadlines = Deadlines(loop, self.listen, self._report)
         self._draining = False
         self._unread: list[tuple[Exchange, int, int]] = []
         self.handlers: dict[int, Callable[[int, int], None]] = {}
+        self.deaf_at = 0.0
         self.quick = QuickParser()
         self.register = self._epoll.register
-        loop.add_reader(self._fileno, self._ready)
+        self.watch = self._deadlines.watch
+        loop.add_reader(self._fileno, self.listen)
 
     @classmethod
     def acquire(cls) -> Engine:
@@ -72,8 +71,7 @@ class Engine:
             return
         if self._engines.get(self._loop) is self:
             del self._engines[self._loop]
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadlines.close()
         if not self._loop.is_closed():
             self._loop.remove_reader(self._fileno)
         self._epoll.close()
@@ -84,12 +82,13 @@ class Engine:
 
     # -- events -------------------------------------------------------------------------------------------------------
 
-    def _ready(self) -> None:
-        """The event loop says that some connection has something to tell."""
+    def listen(self) -> bool:
+        """Takes what has come. False when that is being done already, further up."""
         if self._draining:
-            return
+            return False
         handlers = self.handlers
         self._draining = True
+        self.deaf_at = 0.0  # what begins meanwhile has not been listened to
         try:
             while True:
                 events = self._epoll.poll(0, _BATCH)
@@ -101,17 +100,10 @@ class Engine:
                         except Exception as error:  # noqa: BLE001 - see `_report`
                             self._report(error)
                 if len(events) < _BATCH:
-                    return
+                    return True
         finally:
             self._draining = False
-
-    def breathe(self) -> None:
-        """Call after each look started in a row of many: takes answers in between, so that none of them waits for the row
-        to end and its latency is its own.
-        """
-        self._started += 1
-        if self._started % _DRAIN_EVERY == 0:
-            self._ready()
+            self.deaf_at = monotonic() + DEAF_S
 
     def read_on(self, exchange: Exchange, fd: int, event: int) -> None:
         """`exchange` left bytes in the socket, and no edge will tell of them: it gets `event` again after everybody else."""
@@ -128,40 +120,5 @@ class Engine:
                 self._report(error)
 
     def _report(self, error: Exception) -> None:
-        """An edge or a deadline is told once: what the end of one look raises must not keep the others from theirs."""
+        """An edge is told once: what the end of one look raises must not keep the others from theirs."""
         self._loop.call_exception_handler({"message": "a look's end failed", "exception": error})
-
-    # -- deadlines ----------------------------------------------------------------------------------------------------
-
-    def watch(self, exchange: Exchange) -> None:
-        """Tells `exchange` when its `deadline` has passed, unless it has ended or got a later one by then."""
-        step = int(exchange.deadline / DEADLINE_STEP_S) + 1
-        bucket = self._buckets.get(step)
-        if bucket is not None:
-            bucket.append(exchange)
-            return
-        self._buckets[step] = [exchange]
-        heapq.heappush(self._due, step)
-        if self._timer is None or step < self._timer_at:
-            self._arm()
-
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._due:
-            self._timer_at = self._due[0]
-            self._timer = self._loop.call_at(self._timer_at * DEADLINE_STEP_S, self._expire)
-
-    def _expire(self) -> None:
-        # Answers that are here already came in time, however late this loop is: the look's own clock would not say so.
-        self._ready()
-        now = time.monotonic()
-        self._timer = None
-        while self._due and self._due[0] * DEADLINE_STEP_S <= now:
-            for exchange in self._buckets.pop(heapq.heappop(self._due)):
-                try:
-                    exchange.expire(now)
-                except Exception as error:  # noqa: BLE001 - see `_report`
-                    self._report(error)
-        self._arm()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-import socket
 import ssl
-import time
 from collections.abc import Callable
-from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from select import EPOLLIN, EPOLLRDHUP
+from time import monotonic
 from typing import Final
 
 from probes.clock import Phase
@@ -15,7 +13,8 @@ from probes.errors import HOST_ERRNOS
 from probes.faults import Fault, fault_of, raised, timeout_fault
 from probes.outcome import Stages, Status
 from probes.wire.answer import Answer, Reader
-from probes.wire.engine import EVENTS, Engine
+from probes.wire.engine import Engine
+from probes.wire.link import CONNECT, ENDED, IDLE, SHAKE, WAIT, WAITS, Link
 from probes.wire.origin import Origin
 from probes.wire.request import Encoded
 
@@ -29,19 +28,10 @@ _IDLE_CLOSED = 408
 _READS: Final = 16
 """Pieces read in a row. A peer that sends as fast as we read would keep the event loop to itself otherwise."""
 
-_GONE = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
-_ENDED = EPOLLRDHUP | EPOLLHUP | EPOLLERR
-_WAITS = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-# `socket.socket` is this class with conveniences that cost a microsecond a connection.
-_SOCKET = socket.SocketType
-_KIND = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
-
-_IDLE, _CONNECT, _SHAKE, _WAIT = range(4)
-_PHASES = {_IDLE: Phase.START, _CONNECT: Phase.CONNECT, _SHAKE: Phase.TLS, _WAIT: Phase.WAIT}
+_PHASES = {IDLE: Phase.START, CONNECT: Phase.CONNECT, SHAKE: Phase.TLS, WAIT: Phase.WAIT}
 
 
-class Exchange:
+class Exchange(Link):
     """Asks one origin, again and again, one request at a time, and keeps one connection for it.
 
     `begin` never raises for anything of the network: what became of it is told by `ended(self)`, once, before or after `begin`
@@ -51,107 +41,94 @@ class Exchange:
 
     __slots__ = (
         "_ident",
-        "_kept",
-        "_kept_fd",
         "_kept_since",
         "_limit",
-        "_looked",
-        "_open",
+        "_marked",
         "_reader",
-        "_renewed",
         "_request",
-        "_resume",
-        "_session",
-        "_state",
-        "_unsent",
         "answer",
-        "busy",
-        "connect_at",
-        "connected_at",
         "deadline",
         "end_at",
         "ended",
-        "engine",
         "fault",
-        "fd",
         "first_at",
-        "handle",
-        "origin",
         "plain",
-        "sent_at",
-        "sock",
         "start_at",
         "status",
-        "tls_at",
     )
 
     def __init__(
         self, engine: Engine, origin: Origin, ended: Callable[[Exchange], None], *, plain: frozenset[int], limit: int
     ) -> None:
-        self.engine = engine
-        self.origin = origin
+        super().__init__(engine, origin)
         self.ended = ended
         self.plain = plain
-        self.busy = False
-        self.sock: socket.SocketType | ssl.SSLSocket | None = None
-        self.fd = -1
-        self.handle = self._event
-        self.deadline = self.start_at = self.end_at = self.sent_at = 0.0
+        self.deadline = self.start_at = self.end_at = self.first_at = 0.0
+        self.answer: Answer | None = None
+        self.fault: Fault | None = None
+        self._reader: Reader | None = None
+        self._marked = False
         self._limit = limit
-        self._kept: socket.SocketType | ssl.SSLSocket | None = None
-        self._kept_fd = -1
         self._kept_since = 0.0
-        self._session: ssl.SSLSession | None = None
-        self._state = _IDLE
+        self._forget()
+
+    @property
+    def busy(self) -> bool:
+        """An ask is under way."""
+        return self.state != IDLE
 
     # -- the ask ------------------------------------------------------------------------------------------------------
 
     def begin(self, request: Encoded, ident: bytes, deadline: float, *, fresh: bool) -> None:
         """Asks. `deadline` is of `time.monotonic`; with `fresh` on a connection of its own, which verifies TLS in full."""
-        self.busy = True
-        self.status = 0
-        self.answer: Answer | None = None
-        self.fault: Fault | None = None
+        engine = self.engine
+        now = monotonic()
+        heard = True
+        if now > engine.deaf_at:
+            heard = engine.listen()
+            now = monotonic()
+        if self._marked:
+            self._forget()
+        self.start_at = now
         self.deadline = deadline
-        self.connect_at = self.connected_at = self.tls_at = self.first_at = 0.0
-        self._reader: Reader | None = None
         self._request = request
         self._ident = ident
-        self._unsent = b""
+        self.first_at = 0.0
+        engine.watch(self)
+        if not fresh and self.sock is not None:
+            if now - self._kept_since <= KEEP_ALIVE_S and ((heard and self.origin.tls is None) or self._silent()):
+                self.state = WAIT
+                self._send(request.head + ident + request.tail)
+                return
+            self._drop()
         self._renewed = fresh
         self._resume = not fresh
-        self.start_at = now = time.perf_counter()
-        self.engine.watch(self)
-        kept = self._kept
-        if kept is None or fresh:
-            self._connect()
-            return
-        if now - self._kept_since > KEEP_ALIVE_S or not _silent(kept):
-            self._drop_kept()
-            self._connect()
-            return
-        self.sock, self.fd = kept, self._kept_fd
-        self._kept = None
-        self._state = _WAIT
-        self._send(request.kept(ident))
+        self._marked = True
+        self._connect()
+
+    def _forget(self) -> None:
+        """What the ask before left behind, unless that was a plain pass on a kept connection."""
+        self._marked = False
+        self.status = 0
+        self.answer = None
+        self.fault = None
+        self.connect_at = self.connected_at = self.tls_at = 0.0
+        self._reader = None
+        self._renewed = self._resume = False
+        self._unsent = b""
 
     def expire(self, now: float) -> None:
         """The deadline may have passed: see `Engine.watch`."""
-        if self.busy and self.deadline <= now:
-            phase = Phase.READ if self._reader is not None and self._reader.headed else _PHASES[self._state]
+        if self.state != IDLE and self.deadline <= now:
+            phase = Phase.READ if self._reader is not None and self._reader.headed else _PHASES[self.state]
             limit_s = self.deadline - self.start_at
             self._fail(timeout_fault(phase, limit_s))
 
     def close(self) -> None:
         """Closes what is open; an ask under way ends without a word."""
-        self.busy = False
+        self.state = IDLE
         self._drop()
-        self._drop_kept()
-
-    @property
-    def keeps(self) -> bool:
-        """An idle connection is kept."""
-        return self._kept is not None
+        self._drop_spare()
 
     def stages(self) -> Stages:
         """How long each stage took so far."""
@@ -165,144 +142,68 @@ class Exchange:
             total_s=end_at - self.start_at,
         )
 
-    # -- connecting ---------------------------------------------------------------------------------------------------
+    def _opened(self) -> None:
+        request = self._request
+        self._send(request.head + self._ident + (request.tail_last if self._renewed else request.tail))
 
-    def _connect(self) -> None:
-        self.connect_at = time.perf_counter()
-        self._state = _CONNECT
-        origin = self.origin
-        try:
-            sock = self.sock = _SOCKET(origin.family, _KIND)
-            fd = self.fd = sock.fileno()
-            code = sock.connect_ex(origin.address)
-            if code in (0, errno.EINPROGRESS):
-                self.engine.handlers[fd] = self.handle
-                self.engine.register(fd, EVENTS)
-                return
-        except OSError as error:
-            self._broken(error)
-            return
-        self._broken(OSError(code, errno.errorcode.get(code, str(code))))
+    # -- the answer ---------------------------------------------------------------------------------------------------
 
-    def _event(self, fd: int, event: int) -> None:
-        """`epoll` has news of a connection of ours."""
-        if fd != self.fd or not self.busy:
-            if fd == self._kept_fd and event & _GONE:
-                self._drop_kept()  # closed by the peer while idle, or it speaks without being asked
-            return
-        state = self._state
-        try:
-            if state == _WAIT:
-                if self._unsent and event & EPOLLOUT:
-                    self._send(self._unsent)
-                if event & _GONE and self.busy:
-                    self._read(event)
-            elif state == _CONNECT:
-                self._connected(event)
-            else:
-                self._shake()
-        except Exception as error:  # noqa: BLE001 - a bug of ours ends this look as an ERROR, and no other look
-            self._raised(error)
-
-    def _connected(self, event: int) -> None:
+    def _heard(self, event: int) -> None:
+        """Something came: nearly always one whole answer that is like the one before."""
         sock = self.sock
         assert sock is not None
-        if event & (EPOLLERR | EPOLLHUP):
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                self._broken(OSError(code, errno.errorcode.get(code, str(code))))
+        if self._reader is not None:
+            self._read(event)
+            return
+        try:
+            data = sock.recv(_CHUNK)
+        except WAITS:
+            return
+        except OSError as error:
+            self._broken(error)
+            return
+        self.first_at = now = monotonic()
+        if not data:
+            self._closed_unanswered()
+            return
+        if self.plain and not self._request.bodiless:
+            status, keep = self.engine.quick.status_of(data)
+            if status == _IDLE_CLOSED and self._again():
                 return
-        elif not event & EPOLLOUT:
-            return
-        if self.origin.tls is None:
-            self.connected_at = time.perf_counter()
-            self._ask()
-            return
-        self.tls_at = time.perf_counter()
-        self._state = _SHAKE
-        # A resumed session shows no certificate: only connections that replace a kept one may use it.
-        session = self._session if self._resume else None
-        try:
-            self.sock = self.origin.tls.wrap_socket(
-                sock,  # type: ignore[arg-type]  # the C class of a socket does all that is asked of one here
-                do_handshake_on_connect=False,
-                server_hostname=self.origin.server_name,
-                session=session,
-            )
-        except OSError as error:
-            self._broken(error)
-            return
-        self._shake()
-
-    def _shake(self) -> None:
-        assert isinstance(self.sock, ssl.SSLSocket)
-        try:
-            self.sock.do_handshake()
-        except _WAITS:
-            return
-        except OSError as error:
-            self._broken(error)
-            return
-        self.connected_at = time.perf_counter()
-        self._ask()
-
-    def _ask(self) -> None:
-        self._state = _WAIT
-        request = self._request
-        self._send(request.last(self._ident) if self._renewed else request.kept(self._ident))
-
-    # -- asking and reading -------------------------------------------------------------------------------------------
-
-    def _send(self, data: bytes) -> None:
-        assert self.sock is not None
-        try:
-            sent = self.sock.send(data)
-        except _WAITS:
-            sent = 0
-        except OSError as error:
-            self._broken(error)
-            return
-        self.sent_at = time.perf_counter()
-        self._unsent = b"" if sent == len(data) else data[sent:]
+            if status in self.plain:
+                self.status = status
+                self._end(now, keep=keep and not event & ENDED and len(data) < _CHUNK)
+                return
+        self._marked = True
+        self._reader = Reader(self._limit, bodiless=self._request.bodiless)
+        if not self._take(data, event) and (len(data) == _CHUNK or event & ENDED or self.origin.tls is not None):
+            self._read(event)
 
     def _read(self, event: int) -> None:
+        """Further pieces."""
         sock = self.sock
         assert sock is not None
         secure = self.origin.tls is not None
         for _ in range(_READS):
             try:
                 data = sock.recv(_CHUNK)
-            except _WAITS:
+            except WAITS:
                 return
             except OSError as error:
                 self._broken(error)
                 return
-            if not self.first_at:
-                self.first_at = time.perf_counter()
             if self._take(data, event):
                 return
-            if not secure and len(data) < _CHUNK and not event & _ENDED:
+            if not secure and len(data) < _CHUNK and not event & ENDED:
                 return  # the socket is empty: the next byte makes an event
-        self.expire(time.monotonic())
-        if self.busy:
-            self.engine.read_on(self, self.fd, EPOLLIN | (EPOLLRDHUP if event & _ENDED else 0))
+        self.expire(monotonic())
+        if self.state != IDLE:
+            self.engine.read_on(self, self.fd, EPOLLIN | (EPOLLRDHUP if event & ENDED else 0))
 
     def _take(self, data: bytes, event: int) -> bool:
         """One piece of the answer. True when there is nothing more to read."""
         reader = self._reader
-        if reader is None:
-            if not data:
-                self._closed_unanswered()
-                return True
-            if self.plain and not self._request.bodiless:
-                status, keep = self.engine.quick.status_of(data)
-                if status == _IDLE_CLOSED and self._again():
-                    return True
-                if status in self.plain:
-                    self.status = status
-                    self._end(keep=keep and not event & _ENDED and len(data) < _CHUNK)
-                    return True
-            reader = self._reader = Reader(self._limit, bodiless=self._request.bodiless)
+        assert reader is not None
         if not data:
             fault = reader.closed()
             if fault is not None:
@@ -317,27 +218,27 @@ class Exchange:
             return True
         self.answer = reader.answer()
         self.status = self.answer.status
-        self._end(keep=reader.keep and not event & _ENDED and len(data) < _CHUNK)
+        self._end(monotonic(), keep=reader.keep and not event & ENDED and len(data) < _CHUNK)
         return True
 
     # -- ends ---------------------------------------------------------------------------------------------------------
 
-    def _end(self, *, keep: bool) -> None:
-        self.end_at = now = time.perf_counter()
-        if self.fault is None and isinstance(self.sock, ssl.SSLSocket):
+    def _end(self, now: float, *, keep: bool) -> None:
+        self.end_at = now
+        if self.origin.tls is not None and self.fault is None:
+            assert isinstance(self.sock, ssl.SSLSocket)
             self._session = self.sock.session  # now, since tickets come after the handshake
-        if keep and not self._renewed and not self._unsent and self._kept is None:
-            self._kept, self._kept_fd, self._kept_since = self.sock, self.fd, now
-            self.sock, self.fd = None, -1
+        self.state = IDLE
+        if keep and not self._renewed and not self._unsent:
+            self._kept_since = now
         else:
-            self._drop()
-        self._state = _IDLE
-        self.busy = False
+            self._lay_down()
         self.ended(self)
 
     def _fail(self, fault: Fault) -> None:
         self.fault = fault
-        self._end(keep=False)
+        self._marked = True
+        self._end(monotonic(), keep=False)
 
     def _closed_unanswered(self) -> None:
         if self._again():
@@ -345,13 +246,13 @@ class Exchange:
         self._fail(Fault(Status.FAIL, "connection closed without an answer", transport=True))
 
     def _broken(self, error: OSError) -> None:
-        answered = bool(self.first_at) and self._state == _WAIT
-        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) and self._state == _WAIT and not answered:
+        answered = bool(self.first_at) and self.state == WAIT
+        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) and self.state == WAIT and not answered:
             self._closed_unanswered()
             return
         if not answered and error.errno not in HOST_ERRNOS and not isinstance(error, ssl.SSLError) and self._again():
             return
-        phase = Phase.READ if answered else _PHASES[self._state]
+        phase = Phase.READ if answered else _PHASES[self.state]
         fault = fault_of(error, phase, answered=answered)
         self._fail(fault if fault is not None else raised(error))
 
@@ -362,7 +263,7 @@ class Exchange:
         if self.connect_at or self._renewed:
             return False  # it was new: a second, silent attempt would hide every other failure
         self._drop()
-        self._renewed = True
+        self._renewed = self._marked = True
         self.first_at = 0.0
         self._unsent = b""
         self._reader = None
@@ -370,31 +271,6 @@ class Exchange:
         return True
 
     def _raised(self, error: Exception) -> None:
-        if not self.busy:
+        if self.state == IDLE:
             raise error  # it is of whoever was told of the end
         self._fail(raised(error))
-
-    def _drop(self) -> None:
-        sock = self.sock
-        if sock is not None:
-            self.engine.handlers.pop(self.fd, None)
-            sock.close()
-            self.sock, self.fd = None, -1
-
-    def _drop_kept(self) -> None:
-        sock = self._kept
-        if sock is not None:
-            self.engine.handlers.pop(self._kept_fd, None)
-            sock.close()
-            self._kept, self._kept_fd = None, -1
-
-
-def _silent(sock: socket.SocketType | ssl.SSLSocket) -> bool:
-    """An idle connection is open and has nothing to say: what comes next on it is the answer to what is asked next."""
-    try:
-        sock.recv(1)
-    except _WAITS:
-        return True
-    except OSError:
-        return False
-    return False

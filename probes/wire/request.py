@@ -18,21 +18,13 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One request without the id of its mark: `head`, the id, `tail` (or `tail_last` on a connection's only request)."""
+    """One request without the id of its mark: `head`, the id, `tail`; or `tail_last` on a connection that ends with its answer."""
 
     head: bytes
     tail: bytes
     tail_last: bytes
     bodiless: bool
     """The answer has no body whatever its head says (HEAD)."""
-
-    def kept(self, ident: bytes) -> bytes:
-        """The request on a connection that stays."""
-        return self.head + ident + self.tail
-
-    def last(self, ident: bytes) -> bytes:
-        """The request on a connection that ends with its answer."""
-        return self.head + ident + self.tail_last
 
 
 def encode(method: str, url: URL, headers: Mapping[str, str], mark: str, body: bytes | None) -> Encoded:

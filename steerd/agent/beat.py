@@ -29,7 +29,7 @@ class LaneBeat:
 
     __slots__ = (
         "_cost",
-        "_delay_s",
+        "_doubt",
         "_ended",
         "_generation",
         "_intended",
@@ -47,6 +47,7 @@ class LaneBeat:
 
     def __init__(self, looks: Looks, watch: Watch, lane: Lane, passed: Passed, ended: Callable[[], None]) -> None:
         self._looks = looks
+        self._doubt = looks.doubt
         self._watch = watch
         self._subject = watch.subject
         self._lane = lane
@@ -57,21 +58,20 @@ class LaneBeat:
         self._timeout_s = watch.check.timeout_s
         self._generation = -1
         self._run: CheckRun | None = None
-        self._intended = self._started = self._delay_s = 0.0
+        self._intended = self._started = 0.0
         self._queued = False
         lane.told = self._told
         lane.prepare()
 
     def start(self, intended: float, now: float, *, queued: bool) -> None:
         """See `steerd.agent.scheduler.Beat`."""
-        doubt = self._looks.doubt
         self._intended, self._started, self._queued = intended, now, queued
-        self._delay_s = delay_s = now - intended
-        if delay_s > self._late_s and not queued:
-            doubt.late_look(delay_s, self._watch.check.interval_s, now)
-        lane = self._lane
-        lane.start(now + self._timeout_s * doubt.timeout_factor(now))
-        lane.breathe()
+        timeout_s, doubt = self._timeout_s, self._doubt
+        if now - intended > self._late_s and not queued:
+            doubt.late_look(now - intended, self._watch.check.interval_s, now)
+        if doubt.shaken:
+            timeout_s *= doubt.timeout_factor(now)
+        self._lane.start(now + timeout_s)
 
     def addresses(self) -> dict[str, str]:
         """How the last look at each address ended, where the name has several: "PASS", "FAIL connection refused"."""
@@ -84,37 +84,39 @@ class LaneBeat:
 
     def _told(self, lane: Lane, outcome: Outcome | None) -> None:
         try:
-            self._follow(lane, outcome)
+            if outcome is not None and self._looks.looker.unsettled(self._watch, outcome):
+                # In flight until then: nobody looks twice at what may be hung.
+                self._looks.scheduler.spawn(self._settle(outcome))
+                return
+            self._ended()
+            if outcome is None:
+                outcome = self._taken(lane)
+            if outcome is not None:
+                self._conclude(outcome)
         except Exception as error:  # noqa: BLE001 - raised again where the agent's tasks are: nobody else waits for this one
             self._looks.scheduler.fail(error)
 
-    def _follow(self, lane: Lane, outcome: Outcome | None) -> None:
-        looks = self._looks
-        if outcome is not None and looks.looker.unsettled(self._watch, outcome):
-            looks.scheduler.spawn(self._settle(outcome))  # in flight until then: nobody looks twice at what may be hung
-            return
-        self._ended()
-        if outcome is None:
-            if self._generation != looks.generation:
-                self._run, self._generation = looks.run_of(self._watch), looks.generation
-            run = self._run
-            started = self._started
-            duration_s = lane.duration_s
-            if run is not None and looks.box.passes(run, self._subject, started, started + duration_s):
-                looks.count += 1
-                cost = self._cost
-                cost.looks += 1
-                cost.seconds += duration_s
-                delay_s = self._delay_s
-                if delay_s < 0.0:
-                    delay_s = 0.0
-                elif delay_s > looks.worst_delay_s:
-                    looks.worst_delay_s = delay_s
-                self._passed(duration_s, delay_s)
-                looks.got_out()
-                return
-            outcome = lane.passed()
-        self._conclude(outcome)
+    def _taken(self, lane: Lane) -> Outcome | None:
+        """Counts a plain pass; its outcome where more follows from it."""
+        looks, started = self._looks, self._started
+        if self._generation != looks.generation:
+            self._run, self._generation = looks.run_of(self._watch), looks.generation
+        run, duration_s = self._run, lane.duration_s
+        if run is None or not looks.box.passes(run, self._subject, started, started + duration_s):
+            return lane.passed()
+        looks.count += 1
+        cost = self._cost
+        cost.looks += 1
+        cost.seconds += duration_s
+        delay_s = started - self._intended
+        if delay_s < 0.0:
+            delay_s = 0.0
+        elif delay_s > looks.worst_delay_s:
+            looks.worst_delay_s = delay_s
+        self._passed(duration_s, delay_s)
+        if self._doubt.shaken or looks.box.abstaining is not None:
+            looks.got_out()
+        return None
 
     async def _settle(self, outcome: Outcome) -> None:
         """Busy, or hung: what the engine's counters say."""

@@ -1,4 +1,4 @@
-"""Starts looks at their intended times: one heap for all of them, not a task per check.
+"""Starts looks at their intended times: rows of them, not a task per check.
 
 Intended times come from the cadence, on the wall clock, and are waited for on the loop's steady clock, so a clock
 that is set shifts the next look and nothing else. A regular look is never queued behind itself: while one of the
@@ -12,13 +12,13 @@ tasks.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from steerd.agent.rows import Rows
 from steerd.agent.watchlist import Watch
 from steerd.core.verdict import Recheck
 
@@ -27,7 +27,7 @@ __all__ = ["Beat", "Beats", "Due", "Scheduler"]
 IDLE_S = 3600.0
 """How long to sleep with nothing to do; a change of the watches wakes earlier."""
 
-TICK_S = 0.005
+TICK_S = 0.01
 """Looks are started in rows at least this far apart: thousands a second then share timers and wake-ups, which on a quiet host cost
 more than the looks themselves. It is the start delay of a busy agent; an idle one starts each look on its time."""
 
@@ -62,26 +62,45 @@ class Due:
 
 
 class _Job:
-    """A watch and where it stands. `slot` is its slot in the heap, `at` that slot's wall time; `busy` while a regular look
-    waits or is in flight.
+    """A watch and where it stands. `slot` is its next slot, `at` that slot's wall time and `due` its steady one; `busy` while a
+    regular look waits or is in flight.
     """
 
-    __slots__ = ("at", "beat", "busy", "live", "period_s", "slot", "watch")
+    __slots__ = ("at", "beat", "busy", "cadence", "due", "live", "owner", "period_s", "slot", "watch")
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, owner: Scheduler, watch: Watch) -> None:
+        self.owner = owner
         self.watch = watch
+        self.cadence = watch.cadence
         self.period_s = watch.cadence.period_s
         self.slot: int | None = None
-        self.at = 0.0
+        self.at = self.due = 0.0
         self.busy = False
         self.live = True
         self.beat: Beat | None = None
 
+    def ended(self) -> None:
+        """A regular look ended."""
+        owner = self.owner
+        owner.in_flight -= 1
+        self.busy = False
+        if not self.live:
+            self.close()
+        if owner.queue:
+            owner.stir()
 
-@dataclass(frozen=True, slots=True)
+    def close(self) -> None:
+        """No more looks."""
+        if self.beat is not None:
+            self.beat.close()
+            self.beat = None
+
+
+@dataclass(slots=True)
 class _Confirm:
-    """One look of a confirm, in the heap; a regular slot is there as its job."""
+    """One look of a confirm."""
 
+    due: float
     job: _Job
     counts_as: int
 
@@ -112,9 +131,10 @@ class Scheduler:
         self._wall = wall
         self._clock = clock if clock is not None else asyncio.get_running_loop().time
         self._jobs: dict[tuple[str, str], _Job] = {}
-        self._heap: list[tuple[float, int, _Job | _Confirm]] = []
-        self._order = 0
-        self._ready: deque[tuple[_Job, Due]] = deque()
+        self._rows: Rows[_Job] = Rows()
+        self._confirms: Rows[_Confirm] = Rows()
+        self.queue: deque[tuple[_Job, Due]] = deque()
+        """Looks that are due and wait for a place."""
         self._timer: asyncio.TimerHandle | None = None
         self._running: asyncio.Future[None] | None = None
         self.in_flight = 0
@@ -122,7 +142,7 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """Looks that are due and wait for a place."""
-        return len(self._ready)
+        return len(self.queue)
 
     def set_watches(self, watches: Iterable[Watch]) -> None:
         """Takes the watches of a config. A watch that stayed the same keeps its place. Call on the running loop."""
@@ -131,20 +151,20 @@ class Scheduler:
             if wanted.get(key) != job.watch:
                 job.live = False
                 if not job.busy:  # a look in flight may end, and be told
-                    self._close(job)
+                    job.close()
                 del self._jobs[key]
-        new = [_Job(watch) for key, watch in wanted.items() if key not in self._jobs]
+        new = [_Job(self, watch) for key, watch in wanted.items() if key not in self._jobs]
         for job in new:  # all that takes time before any slot is worked out: nobody is late because of it
             self._jobs[job.watch.key] = job
             self._make_beat(job)
         now, wall = self._clock(), self._wall()
         for job in new:
-            heapq.heappush(self._heap, self._next(job, now, wall))
-        self._stir()
+            self._put(job, now, wall)
+        self.stir()
 
     def _make_beat(self, job: _Job) -> None:
         if self._beats is not None:
-            job.beat = self._beats(job.watch, lambda: self._ended(job))
+            job.beat = self._beats(job.watch, job.ended)
 
     def confirm(self, key: tuple[str, str], recheck: Recheck, gap_s: float) -> None:
         """Looks again at once, `gap_s` apart, each on time whether or not the one before has ended."""
@@ -153,9 +173,8 @@ class Scheduler:
             return
         now = self._clock()
         for number in range(recheck.looks):
-            self._order += 1
-            heapq.heappush(self._heap, (now + number * gap_s, self._order, _Confirm(job, recheck.counts_as)))
-        self._stir()
+            self._confirms.put(_Confirm(now + number * gap_s, job, recheck.counts_as))
+        self.stir()
 
     async def run(self) -> None:
         """Starts looks until cancelled. Raises what starting one raised."""
@@ -168,7 +187,7 @@ class Scheduler:
                 self._timer.cancel()
             self._running = self._timer = None
             for job in self._jobs.values():
-                self._close(job)
+                job.close()
 
     def fail(self, error: Exception) -> None:
         """Ends `run` with an error of a call that nobody waits for."""
@@ -177,8 +196,8 @@ class Scheduler:
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
-    def _stir(self) -> None:
-        """Something is due now."""
+    def stir(self) -> None:
+        """Something is due now, or there is a place for what waits."""
         if self._running is not None:
             self._arm(0.0)
 
@@ -194,39 +213,38 @@ class Scheduler:
         try:
             now = self._clock()
             self._start_due(now)
-            self._arm(max(self._heap[0][0], now + TICK_S) if self._heap else now + IDLE_S)
+            times = [at for at in (self._rows.next_at(), self._confirms.next_at()) if at is not None]
+            self._arm(max(min(times), now + TICK_S) if times else now + IDLE_S)
         except Exception as error:  # noqa: BLE001 - raised again by `run`
             self.fail(error)
 
-    def _next(self, job: _Job, now: float, wall: float) -> tuple[float, int, _Job]:
-        """The heap's entry of the job's next slot."""
-        cadence, slot = job.watch.cadence, job.slot
+    def _put(self, job: _Job, now: float, wall: float) -> None:
+        """The job is due at its next slot."""
+        cadence, slot = job.cadence, job.slot
         if slot is not None and job.at - wall < job.period_s / 2 and wall < (at := cadence.time(slot + 1)):
             slot += 1  # as nearly always: what `after` would find, for a third of the work
         else:
             slot = cadence.after(wall, slot)
             at = cadence.time(slot)
-        job.slot, job.at = slot, at
-        self._order += 1
-        return now + at - wall, self._order, job
+        job.slot, job.at, job.due = slot, at, now + at - wall
+        self._rows.put(job)
 
     # -- looks --------------------------------------------------------------------------------------------------------
 
     def _start_due(self, now: float) -> None:
-        heap, wall = self._heap, self._wall()
-        while heap and heap[0][0] <= now:
-            intended, _, job = heap[0]
-            if isinstance(job, _Confirm):
-                heapq.heappop(heap)
-                if job.job.live:
-                    queued = self.in_flight >= self._limit
-                    due = Due(job.job.watch, intended, confirm=True, counts_as=job.counts_as, queued=queued)
-                    self._ready.appendleft((job.job, due))
-                continue
+        for confirm in self._confirms.take(now):
+            if confirm.job.live:
+                queued = self.in_flight >= self._limit
+                watch, counts_as = confirm.job.watch, confirm.counts_as
+                due = Due(watch, confirm.due, confirm=True, counts_as=counts_as, queued=queued)
+                self.queue.appendleft((confirm.job, due))
+        self._fill()
+        wall = self._wall()
+        for job in self._rows.take(now):
             if not job.live:
-                heapq.heappop(heap)
                 continue
-            heapq.heapreplace(heap, self._next(job, now, wall))
+            intended = job.due
+            self._put(job, now, wall)
             # Slots that went by while this process could not look: its own were not made and are not made up for.
             late = now - intended
             if job.busy or late >= job.period_s:
@@ -234,17 +252,17 @@ class Scheduler:
                 if job.busy:
                     continue
             job.busy = True
-            if self._ready or self.in_flight >= self._limit:
-                self._ready.append((job, Due(job.watch, intended, queued=self.in_flight >= self._limit)))
+            if self.queue or self.in_flight >= self._limit:
+                self.queue.append((job, Due(job.watch, intended, queued=self.in_flight >= self._limit)))
             else:
                 self._begin(job, intended)
         self._fill()
 
     def _fill(self) -> None:
-        while self._ready and self.in_flight < self._limit:
-            job, due = self._ready.popleft()
+        while self.queue and self.in_flight < self._limit:
+            job, due = self.queue.popleft()
             if not job.live:
-                self._close(job)
+                job.close()
             elif due.confirm:
                 self.in_flight += 1
                 self.spawn(self._run(job, due))
@@ -268,21 +286,7 @@ class Scheduler:
         finally:
             if due.confirm:
                 self.in_flight -= 1
-                if self._ready:
-                    self._stir()
+                if self.queue:
+                    self.stir()
             else:
-                self._ended(job)
-
-    def _ended(self, job: _Job) -> None:
-        """A regular look ended."""
-        self.in_flight -= 1
-        job.busy = False
-        if not job.live:
-            self._close(job)
-        if self._ready:
-            self._stir()
-
-    def _close(self, job: _Job) -> None:
-        if job.beat is not None:
-            job.beat.close()
-            job.beat = None
+                job.ended()

@@ -166,10 +166,7 @@ class BallotBox:
         """The short way of `observe`: a regular look of `subject`, whose run is `run` (see `run`), passed and says nothing
         else. False, and nothing is taken, where that would change anything: then `observe` it.
         """
-        if not run.steady or subject in self._left_out:
-            return False
-        run.passes(started, ended)
-        return True
+        return subject not in self._left_out and run.passes(started, ended)
 
     def note_self(self, values: Mapping[str, float], now: float) -> None:
         """What the agent sees of itself, by name: goes out with the next heartbeat, under the agent's own name."""

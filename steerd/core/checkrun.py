@@ -54,6 +54,7 @@ class CheckState(IntEnum):
 
 _STATES = (CheckState.GOOD, CheckState.SATURATED, CheckState.SLOW, CheckState.FAIL)
 """By severity."""
+_GOOD = CheckState.GOOD
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,15 +178,20 @@ class CheckRun:
         """Good, with nothing under way: one more pass changes no run and no latch."""
         return self.state is CheckState.GOOD and self._bad[1] == 0 and self.error is None and not self.doubted
 
-    def passes(self, at: float, ended: float, *, confirm: bool = False) -> None:
-        """Takes a pass of a steady check, begun `at`: the short way of `observe`, for nearly all looks of a healthy fleet."""
+    def passes(self, at: float, ended: float, *, confirm: bool = False) -> bool:
+        """Takes a pass of a steady check, begun `at`: the short way of `observe`, for nearly all looks of a healthy fleet. False,
+        and nothing is taken, where the check is not `steady`.
+        """
+        if self.state is not _GOOD or self._bad[1] or self.error is not None or self.doubted:
+            return False
         self.looks += 1
         if not confirm:
             self.passed += 1
-        if ended > self.last_at:  # noqa: PLR1730  no calls, here
+        if ended > self.last_at:  # noqa: PLR1730 - `max` costs a call, and this is done for every look
             self.last_at = ended
-        if at > self._passed_at:  # noqa: PLR1730  as above
+        if at > self._passed_at:  # noqa: PLR1730 - as above
             self._passed_at = at
+        return True
 
     def resume(self, at: float) -> None:
         """Looks are made again, after passes that were left out and counted (the simulator's); the last of them began `at`."""

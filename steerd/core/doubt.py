@@ -41,6 +41,8 @@ class SelfDoubt:
         self._host_errors = 0
         self._host_cause = ""
         self._doubting = False
+        self.shaken = False
+        """There may be a score over 0, or an error of this host that nothing came after. What is asked for every look."""
 
     def loop_lag(self, lag_s: float, now: float) -> None:
         """The event loop woke a timer `lag_s` late. A process that was stopped for seconds doubts itself at once."""
@@ -62,6 +64,7 @@ class SelfDoubt:
     def looked(self) -> None:
         """A look got out of this host, whatever it found."""
         self._host_errors = 0
+        self.shaken = self._score > 0
 
     def references(self, failing: int, total: int) -> None:
         """How many of the references outside the agent's zone are out of reach now."""
@@ -78,7 +81,7 @@ class SelfDoubt:
     def timeout_factor(self, now: float) -> float:
         """What to stretch timeouts by: 1 at score 0, 4 at score 7."""
         if not self._score:
-            return 1.0  # asked before every look: a well agent's answer costs nothing
+            return 1.0
         return 1.0 + (_MAX_FACTOR - 1.0) * self.score(now) / MAX_SCORE
 
     def reason(self, now: float) -> str | None:
@@ -95,6 +98,7 @@ class SelfDoubt:
         return None
 
     def _add(self, delays: int, cause: str, now: float) -> None:
+        self.shaken = True
         self._score = min(MAX_SCORE, self.score(now) + delays)
         self._clean_from = now
         self._cause = cause

@@ -126,14 +126,9 @@ class AgentTelemetry:
         known = self._passes.get(key)
         if known is not None:
             return known
-        duration, delay = self._duration, self._delay
-        add_duration: Callable[[float], None] | None = None
-        add_delay: Callable[[float], None] | None = None
+        add_duration, add_delay = self._duration.adder((service, zone, check, "PASS")), self._delay.adder((check,))
 
         def passed(duration_s: float, delay_s: float) -> None:
-            nonlocal add_duration, add_delay
-            if add_duration is None or add_delay is None:  # a series begins with its first look
-                add_duration, add_delay = duration.adder((service, zone, check, "PASS")), delay.adder((check,))
             add_duration(duration_s)
             add_delay(delay_s)
 
@@ -141,8 +136,10 @@ class AgentTelemetry:
         return passed
 
     def on_loop_lag(self, lag_s: float) -> None:
-        """The event loop woke a timer this late."""
+        """The event loop woke a timer this late. Told every 100 ms, when passes are counted too: rarely would be long at once."""
         self._lag.add((), lag_s)
+        self._duration.fold()
+        self._delay.fold()
 
     def on_self(self, values: Mapping[str, float]) -> None:
         """What the agent sees of itself."""

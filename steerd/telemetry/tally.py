@@ -1,13 +1,15 @@
 """Histograms counted in plain Python, for looks: thousands a second, inside a budget of some 20 us each.
 
-One `Histogram.record` of the SDK costs about 10 us, a `Tally.add` under 1 us. The SDK's own data points are made of the
-counts when somebody collects, so readers and exporters see no difference.
+One `Histogram.record` of the SDK costs about 10 us, a `Tally.add` under 1 us, and an `adder` a tenth of that: its values go into
+an array and are counted later, many at once. The SDK's own data points are made of the counts when somebody collects, so readers
+and exporters see no difference.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from opentelemetry.sdk.metrics.export import AggregationTemporality, Histogram, HistogramDataPoint, Metric
@@ -42,6 +44,19 @@ class _Row:
         if value > self.most:  # noqa: PLR1730 - as above
             self.most = value
 
+    def add_all(self, values: Iterable[float]) -> None:
+        """`add` of each, in a fifth of the time."""
+        ordered = sorted(values)
+        below = 0
+        for bucket, bound in enumerate(self.bounds):
+            upto = bisect_right(ordered, bound, below)
+            self.buckets[bucket] += upto - below
+            below = upto
+        self.buckets[-1] += len(ordered) - below
+        self.total += sum(ordered)
+        self.least = min(self.least, ordered[0])
+        self.most = max(self.most, ordered[-1])
+
 
 class Tally:
     """One histogram. `add` and `metric` belong to one thread (the event loop's)."""
@@ -53,6 +68,7 @@ class Tally:
         self._limit = limit
         self._rows: dict[tuple[str, ...], _Row] = {}
         self._overflow: _Row | None = None
+        self._gathered: dict[tuple[str, ...], array[float]] = {}
 
     def add(self, labels: tuple[str, ...], value: float) -> None:
         """Counts `value` in the series of `labels` (values, in the order of the spec's labels)."""
@@ -62,13 +78,25 @@ class Tally:
         row.add(value)
 
     def adder(self, labels: tuple[str, ...]) -> Callable[[float], None]:
-        """`add` of one series, for who adds to it again and again. The series begins now, at 0."""
-        row = self._rows.get(labels)
-        return (row if row is not None else self._new_row(labels)).add
+        """`add` of one series, for who adds to it again and again. What is added waits, 8 bytes a value, until somebody reads or
+        calls `fold`; the series begins with its first value.
+        """
+        self._check(labels)
+        return self._gathered.setdefault(labels, array("d")).append
 
-    def _new_row(self, labels: tuple[str, ...]) -> _Row:
+    def fold(self) -> None:
+        """Counts what the adders gathered."""
+        for labels, values in self._gathered.items():
+            if values:
+                (self._rows.get(labels) or self._new_row(labels)).add_all(values)
+                del values[:]
+
+    def _check(self, labels: tuple[str, ...]) -> None:
         if len(labels) != len(self.spec.labels):
             raise ValueError(f"{self.spec.name} has the labels {self.spec.labels}, not {labels}")
+
+    def _new_row(self, labels: tuple[str, ...]) -> _Row:
+        self._check(labels)
         if len(self._rows) >= self._limit:
             if self._overflow is None:
                 self._overflow = _Row(self._bounds)
@@ -78,10 +106,12 @@ class Tally:
 
     def counts(self) -> list[tuple[dict[str, str], int]]:
         """How many values each series has: (labels by name, count). Without what came after the limit."""
+        self.fold()
         return [(dict(zip(self.spec.labels, key, strict=True)), sum(row.buckets)) for key, row in self._rows.items()]
 
     def metric(self, now_ns: int) -> Metric | None:
         """A copy of the counts as the SDK's metric; None while nothing was counted."""
+        self.fold()
         rows: list[tuple[dict[str, str] | dict[str, bool], _Row]] = [
             (dict(zip(self.spec.labels, key, strict=True)), row) for key, row in self._rows.items()
         ]

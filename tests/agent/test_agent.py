@@ -309,7 +309,7 @@ async def test_an_agent_whose_every_look_fails_on_its_host_abstains_whatever_its
         assert agent._running is not None
 
         def unreachable(exchange: Exchange, *_: object, **__: object) -> None:
-            exchange.busy, exchange.status, exchange.answer, exchange.end_at = False, 0, None, exchange.start_at
+            exchange.status, exchange.answer, exchange.end_at = 0, None, exchange.start_at
             exchange.connect_at = exchange.connected_at = exchange.first_at = exchange.tls_at = 0.0
             words = "this host: network is unreachable"
             exchange.fault = Fault(Status.ERROR, words, host_error=True)

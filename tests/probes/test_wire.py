@@ -112,6 +112,18 @@ def test_the_quick_parser_takes_exactly_one_whole_answer() -> None:
     assert quick.status_of(WHOLE["empty"]) == (204, True)
 
 
+def test_what_the_quick_parser_remembers_is_bounded_and_told_by_every_byte() -> None:
+    quick = QuickParser()
+    for number in range(1000):
+        answer = OK + b"Date: %d\r\nContent-Length: 0\r\n\r\n" % number
+        assert quick.status_of(answer) == quick.status_of(answer) == (200, True)
+        assert quick.status_of(answer.replace(b"200", b"500")) == (500, True)
+        assert quick.status_of(answer.replace(b"Length: 0", b"Length: 1")) == (0, False)
+        long = OK + b"X: " + b"%04d" % number * 500 + b"\r\nContent-Length: 0\r\n\r\n"
+        assert quick.status_of(long) == (200, True)
+    assert sum(map(len, quick._known)) < 100_000
+
+
 # -- both ways ------------------------------------------------------------------------------------------------------------
 
 

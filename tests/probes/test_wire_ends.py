@@ -240,3 +240,60 @@ async def test_a_connection_that_may_hold_more_is_not_kept(serve: Serve, size: i
     assert outcome is None or outcome.ok
     assert row.lane.connections == kept
     await row.close()
+
+
+async def test_a_look_begun_at_the_end_of_another_does_not_believe_an_idle_connection_either() -> None:
+    """Then `epoll` is being listened to already, and cannot be asked."""
+    one, other = Idle(), Idle()
+    first, second = Row(one.url), Row(other.url)
+    assert await second.look() is None
+    await until(lambda: len(other.connections) == 1)
+    ended: list[bool] = []
+
+    def told(lane: Any, outcome: Any) -> None:
+        other.connections[0].sendall(b"HTTP/1.1 500 Old\r\nContent-Length: 0\r\n\r\n")
+        ended.append(second.lane._engine is not None and second.lane._engine.listen())
+        second.lane.start(asyncio.get_running_loop().time() + 1.0)
+
+    first.lane.told = told
+    first.lane.start(asyncio.get_running_loop().time() + 1.0)
+    await until(lambda: len(second.told) == 2, 5.0)
+    assert ended == [False]
+    assert (second.told[1], len(other.connections)) == (None, 2)
+    for row, server in ((first, one), (second, other)):
+        await row.close()
+        server.close()
+
+
+class Counted:
+    """A connection that counts what is asked of it."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self.calls: list[str] = []
+
+    def send(self, data: bytes) -> int:
+        self.calls.append("send")
+        return int(self._sock.send(data))
+
+    def recv(self, size: int) -> bytes:
+        self.calls.append("recv")
+        return bytes(self._sock.recv(size))
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+async def test_a_look_on_a_kept_connection_is_one_send_and_one_recv(serve: Serve) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(GOOD)
+
+    row = Row(f"http://127.0.0.1:{await serve(handler)}")
+    assert await row.look() is None
+    one: Any = row.lane._one
+    one.sock = counted = Counted(one.sock)
+    for _ in range(5):
+        assert await row.look() is None
+    assert counted.calls == ["send", "recv"] * 5
+    await row.close()

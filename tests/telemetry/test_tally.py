@@ -17,6 +17,7 @@ values = st.lists(
     st.tuples(
         st.sampled_from([("chat", "PASS"), ("chat", "FAIL"), ("embed", "PASS")]),
         st.one_of(st.floats(0, 100), st.sampled_from(LATENCY_BOUNDS_S)),
+        st.sampled_from(["at once", "gathered", "gathered and counted"]),
     ),
     min_size=1,
     max_size=60,
@@ -24,13 +25,15 @@ values = st.lists(
 
 
 @given(values)
-def test_it_agrees_with_the_sdk(looks: list[tuple[tuple[str, str], float]]) -> None:
+def test_it_agrees_with_the_sdk(looks: list[tuple[tuple[str, str], float, str]]) -> None:
     tally = Tally(SPEC, started_ns=1)
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
     histogram = provider.get_meter("m").create_histogram("t", explicit_bucket_boundaries_advisory=LATENCY_BOUNDS_S)
-    for labels, value in looks:
-        tally.add(labels, value)
+    for labels, value, way in looks:
+        (tally.add if way == "at once" else lambda key, one: tally.adder(key)(one))(labels, value)
+        if way == "gathered and counted":
+            tally.fold()
         histogram.record(value, dict(zip(SPEC.labels, labels, strict=True)))
     data = reader.get_metrics_data()
     assert data is not None
@@ -81,9 +84,23 @@ def test_a_copy_does_not_change_with_what_comes_after() -> None:
     assert tally.counts() == [({"service": "chat", "outcome": "PASS"}, 2)]
 
 
+def test_what_was_gathered_is_counted_once_and_not_kept() -> None:
+    tally = Tally(SPEC, 1)
+    add = tally.adder(("chat", "PASS"))
+    assert tally.metric(2) is None  # a series begins with its first value
+    add(0.1)
+    for _ in range(2):
+        assert tally.counts() == [({"service": "chat", "outcome": "PASS"}, 1)]
+    assert not any(tally._gathered.values())
+    add(0.1)
+    assert tally.counts() == [({"service": "chat", "outcome": "PASS"}, 2)]
+
+
 def test_the_wrong_number_of_labels_is_refused() -> None:
     with pytest.raises(ValueError, match="has the labels"):
         Tally(SPEC, 1).add(("chat",), 0.1)
+    with pytest.raises(ValueError, match="has the labels"):
+        Tally(SPEC, 1).adder(("chat",))
 
 
 def test_bounds_of_every_histogram_grow() -> None:
