@@ -233,7 +233,9 @@ async def test_thirty_seconds_of_saturation_never_become_unhealthy(server: Model
             return loop.time() > end
 
         await until(over, 60.0)
-        assert seen == {Verdict.HEALTHY, Verdict.SATURATED}
+        # A busy machine may make the agent doubt itself (unknown), which blames nobody either.
+        assert Verdict.SATURATED in seen
+        assert seen <= {Verdict.HEALTHY, Verdict.SATURATED, Verdict.UNKNOWN}
         server.mode("healthy")
         await told(agent, Verdict.HEALTHY)
 
