@@ -9,6 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # program:package
 needed=(named:bind9 dig:bind9-dnsutils nsupdate:bind9-dnsutils haproxy:haproxy)
+needed+=(pdns_server:pdns-server pdnsutil:pdns-server knotd:knot dnsperf:dnsperf)
 needed+=(redis-server:redis-server postgres:postgresql rabbitmq-server:rabbitmq-server nats-server:nats-server prometheus:prometheus)
 for folder in /usr/lib/postgresql/*/bin; do PATH="$PATH:$folder"; done # Debian keeps its programs there, a folder a version
 missing=()

@@ -34,23 +34,6 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
     for kind, capabilities in (
         (
             Kind(
-                "powerdns",
-                "PowerDNS HTTP API: weights by LUA records, or membership",
-                (
-                    Setting("url", "url", "of the API, for example http://127.0.0.1:8081", required=True),
-                    Setting("api_key", "secret", "the API key", required=True),
-                    Setting("zone", "string", "the zone that holds the records", required=True),
-                    Setting("server_id", "string", "of the API", default="localhost"),
-                    Setting("lua", "bool", "weights by LUA records; else membership", default=True),
-                    Setting("verify", "strings", "name servers to ask after a write, HOST:PORT"),
-                    _TIMEOUT,
-                ),
-                built=False,
-            ),
-            Capabilities(weight_max=10_000, ttl=True, dns=True, fence_note=_READ_BACK),
-        ),
-        (
-            Kind(
                 "route53",
                 "Amazon Route 53 weighted records",
                 (

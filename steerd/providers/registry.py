@@ -8,29 +8,43 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
+from steerd.model.fleet import ProviderSpec
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities
-from steerd.providers import embedded, haproxy, memory, rfc2136
+from steerd.providers import embedded, haproxy, memory, powerdns, rfc2136
 from steerd.providers.base import Context, Misconfigured, Provider
 from steerd.providers.planned import PLANNED, ROUTE_SETTINGS
 
-__all__ = ["CAPABILITIES", "KINDS", "ROUTE_SETTINGS", "build", "missing"]
+__all__ = ["CAPABILITIES", "KINDS", "ROUTE_SETTINGS", "build", "capabilities_of", "missing"]
 
-_BUILDERS: Mapping[str, Callable[[Context], Provider]] = {
-    module.KIND.name: module.build for module in (embedded, rfc2136, haproxy, memory)
-}
+_BUILT = (
+    embedded,
+    rfc2136,
+    powerdns,
+    haproxy,
+    memory,
+)
+
+_BUILDERS: Mapping[str, Callable[[Context], Provider]] = {module.KIND.name: module.build for module in _BUILT}
 
 KINDS: dict[str, Kind] = {
-    **{module.KIND.name: module.KIND for module in (embedded, rfc2136, haproxy, memory)},
+    **{module.KIND.name: module.KIND for module in _BUILT},
     **{name: kind for name, (kind, _) in PLANNED.items()},
 }
 """Kind name -> its settings, and whether this build has it."""
 
 CAPABILITIES: dict[str, Capabilities] = {
-    **{module.KIND.name: module.CAPABILITIES for module in (embedded, rfc2136, haproxy, memory)},
+    **{module.KIND.name: module.CAPABILITIES for module in _BUILT},
     **{name: capabilities for name, (_, capabilities) in PLANNED.items()},
 }
 """Kind name -> what it can express, also for those not written yet: the planner and the simulator need it."""
+
+
+def capabilities_of(spec: ProviderSpec) -> Capabilities:
+    """What one entry of `providers:` can express: its kind's, unless its settings make a difference."""
+    module = next((m for m in _BUILT if m.KIND.name == spec.kind), None)
+    told = getattr(module, "capabilities_for", None)
+    return told(spec.settings) if told is not None else CAPABILITIES[spec.kind]
 
 
 def missing(kind: Kind) -> str | None:

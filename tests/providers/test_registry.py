@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from steerd.model.fleet import Fleet, ProviderSpec
+from steerd.model.fleet import Fleet, ProviderSpec, Secret
 from steerd.providers import registry
 from steerd.providers.base import Context, Misconfigured, Provider
 
@@ -17,6 +17,7 @@ NAMES = {
 SETTINGS: dict[str, dict[str, object]] = {
     "embedded": {"zone": "acme.example"},
     "rfc2136": {"zone": "acme.example"},
+    "powerdns": {"zone": "acme.example", "url": "http://127.0.0.1:8081", "api_key": Secret("env", "PDNS")},
     "haproxy": {"socket": "unix:/run/haproxy/admin.sock"},
     "memory": {},
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from steerd.providers.base import Provider
-from tests.providers.contract.rigs import BindRig, EmbeddedRig, HAProxyRig, MemoryRig, Rig
+from tests.providers.contract.rigs import BindRig, EmbeddedRig, HAProxyRig, MemoryRig, PowerDNSRig, Rig
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +19,23 @@ def haproxy_rig() -> Iterator[Rig]:
         rig.haproxy.stop()
 
 
-@pytest.fixture(params=["memory", "embedded", "rfc2136", "haproxy"])
+SHARED = {
+    "rfc2136": "bind_rig",
+    "rfc2136-knot": "knot_rig",
+    "haproxy": "haproxy_rig",
+    "powerdns": "lua_rig",
+    "powerdns-membership": "plain_rig",
+}
+"""Rig -> its fixture: it lives as long as its server does, so names must not repeat over tests."""
+
+
+@pytest.fixture(params=["memory", "embedded", *SHARED])
 def rig(request: pytest.FixtureRequest) -> Rig:
     if request.param == "memory":
         return MemoryRig()
     if request.param == "embedded":
         return EmbeddedRig()
-    # Names must not repeat over tests on one server: these rigs live as long as it does.
-    shared = request.getfixturevalue("bind_rig" if request.param == "rfc2136" else "haproxy_rig")
+    shared = request.getfixturevalue(SHARED[request.param])
     assert isinstance(shared, Rig)
     return shared
 
@@ -34,6 +43,21 @@ def rig(request: pytest.FixtureRequest) -> Rig:
 @pytest.fixture(scope="module")
 def bind_rig(request: pytest.FixtureRequest) -> Rig:
     return BindRig(request.getfixturevalue("named"))
+
+
+@pytest.fixture(scope="module")
+def knot_rig(request: pytest.FixtureRequest) -> Rig:
+    return BindRig(request.getfixturevalue("knot"))
+
+
+@pytest.fixture(scope="module")
+def lua_rig(request: pytest.FixtureRequest) -> Rig:
+    return PowerDNSRig(request.getfixturevalue("pdns"), lua=True)
+
+
+@pytest.fixture(scope="module")
+def plain_rig(request: pytest.FixtureRequest) -> Rig:
+    return PowerDNSRig(request.getfixturevalue("pdns"), lua=False)
 
 
 @pytest.fixture

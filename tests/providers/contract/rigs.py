@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from steerd.providers.memory import Fault, Memory, System
 from tests.support import dnsclient
 from tests.support.haproxy import HAProxy
 from tests.support.named import Named
+from tests.support.pdns import Pdns
 from tests.support.servers import free_port
 
 ZONES = ("za", "zb", "zc")
@@ -178,6 +181,68 @@ class BindRig(Rig):
 
     def outsider_removes(self, route: Route, target: str) -> None:
         self.named.remove(route.name, "A", ADDRESSES[target])
+
+
+class PowerDNSRig(Rig):
+    """`lua` False: by membership."""
+
+    kind = "powerdns"
+
+    def __init__(self, pdns: Pdns, *, lua: bool) -> None:
+        super().__init__()
+        self.pdns, self.lua = pdns, lua
+        self.top = 100 if lua else 1
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "url": self.pdns.url,
+            "zone": self.pdns.zone,
+            "api_key": Secret("env", "PDNS"),
+            "verify": (self.pdns.server,),
+            "lua": self.lua,
+        }
+
+    def provider(self) -> Provider:
+        return registry.build(context("powerdns", self.settings(), self.pdns.api_key))
+
+    def route(self) -> Route:
+        made = super().route()
+        name = f"{'lua' if self.lua else 'plain'}-{made.name}"
+        return replace(made, name=name, key=f"it/{name}")
+
+    def serving(self, route: Route) -> set[str]:
+        # A weighted answer is one address: what may be drawn stands in the record.
+        texts = self.pdns.contents(route.name, "LUA") if self.lua else self.pdns.query(route.name)
+        assert self.pdns.query(route.name), "an answer without any address"
+        return {z for z in ZONES if any(re.search(rf"{re.escape(ADDRESSES[z])}\b", t) for t in texts)}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            settings = {**self.settings(), "url": f"http://127.0.0.1:{port}"}
+            yield registry.build(context("powerdns", settings, self.pdns.api_key))
+
+    def add_foreign(self, route: Route) -> None:
+        if not self.lua:
+            self.pdns.put(route.name, "A", [*self.pdns.contents(route.name, "A"), "198.51.100.77"])
+            return
+        [text] = self.pdns.contents(route.name, "LUA")
+        self.pdns.put(route.name, "LUA", [text.replace("pickwrandom({", "pickwrandom({{7, '198.51.100.77'}, ")])
+
+    def has_foreign(self, route: Route) -> bool:
+        return "{7,'198.51.100.77'}" in self.pdns.contents(route.name, "LUA")[0] if self.lua else (
+            "198.51.100.77" in self.pdns.query(route.name)
+        )  # fmt: skip
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        address = ADDRESSES[target]
+        if not self.lua:
+            self.pdns.put(route.name, "A", [c for c in self.pdns.contents(route.name, "A") if c != address])
+            return
+        [text] = self.pdns.contents(route.name, "LUA")
+        self.pdns.put(
+            route.name, "LUA", [re.sub(rf"\{{\d+,'{re.escape(address)}'\}},?", "", text).replace(",})", "})")]
+        )
 
 
 class HAProxyRig(Rig):

@@ -173,6 +173,7 @@ async def test_no_answer_is_unreachable_within_the_deadline(rig: Rig) -> None:
         async with asyncio.timeout(4):
             with pytest.raises(Unreachable) as caught:
                 await provider.read(rig.route(), deadline(0.3))
+            await provider.close()
     assert caught.value.text
 
 
