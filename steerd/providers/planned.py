@@ -171,18 +171,6 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
         ),
         (
             Kind(
-                "envoy",
-                "Envoy endpoint discovery (EDS): steerd serves the assignments",
-                (
-                    Setting("listen", "string", "HOST:PORT of the REST-JSON discovery service"),
-                    Setting("path", "path", "file Envoy watches, instead of `listen`"),
-                ),
-                built=False,
-            ),
-            Capabilities(weight_max=10_000, atomic=True, compare_and_set=True),
-        ),
-        (
-            Kind(
                 "gateway-api",
                 "Kubernetes Gateway API: weights of an HTTPRoute's backendRefs",
                 (

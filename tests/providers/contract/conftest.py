@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from steerd.providers.base import Provider
-from tests.providers.contract.rigs import BindRig, EmbeddedRig, HAProxyRig, MemoryRig, PowerDNSRig, Rig
+from tests.providers.contract.rigs import BindRig, EmbeddedRig, EnvoyRig, HAProxyRig, MemoryRig, PowerDNSRig, Rig
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +29,14 @@ SHARED = {
 """Rig -> its fixture: it lives as long as its server does, so names must not repeat over tests."""
 
 
-@pytest.fixture(params=["memory", "embedded", *SHARED])
+@pytest.fixture(params=["memory", "embedded", "envoy", "envoy-file", *SHARED])
 def rig(request: pytest.FixtureRequest) -> Rig:
     if request.param == "memory":
         return MemoryRig()
     if request.param == "embedded":
         return EmbeddedRig()
+    if request.param.startswith("envoy"):
+        return EnvoyRig(request.getfixturevalue("tmp_path"), path=request.param == "envoy-file")
     shared = request.getfixturevalue(SHARED[request.param])
     assert isinstance(shared, Rig)
     return shared

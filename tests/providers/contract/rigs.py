@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import socket
+import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +48,8 @@ class Rig(ABC):
     kind: str
     top = 100
     """A large weight; 1 with membership."""
+    shared = True
+    """Somebody else can write there too."""
 
     def __init__(self) -> None:
         self._fences = itertools.count(1)
@@ -125,6 +129,7 @@ class MemoryRig(Rig):
 
 class EmbeddedRig(Rig):
     kind = "embedded"
+    shared = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -242,6 +247,73 @@ class PowerDNSRig(Rig):
         [text] = self.pdns.contents(route.name, "LUA")
         self.pdns.put(
             route.name, "LUA", [re.sub(rf"\{{\d+,'{re.escape(address)}'\}},?", "", text).replace(",})", "})")]
+        )
+
+
+class EnvoyRig(Rig):
+    """What the discovery service would give to an Envoy that asks; `path` True: what stands in the file."""
+
+    kind = "envoy"
+
+    def __init__(self, directory: Path, *, path: bool) -> None:
+        super().__init__()
+        self.directory, self.path, self.port = directory, path, 0
+        self.shared = path
+
+    def provider(self) -> Provider:
+        if self.path:
+            return registry.build(context("envoy", {"path": str(self.directory / "{name}.json")}))
+        self.port = free_port()
+        return registry.build(context("envoy", {"listen": f"127.0.0.1:{self.port}"}))
+
+    def desired(self, route: Route, weights: dict[str, int]) -> Desired:
+        made = super().desired(route, weights)
+        return Desired(tuple(replace(m, values=tuple(f"{v}:8000" for v in m.values)) for m in made.members))
+
+    def route(self) -> Route:
+        made = super().route()
+        targets = tuple(Target(z, (f"e-{z}",), {f"e-{z}": (f"{ADDRESSES[z]}:8000",)}) for z in ZONES)
+        return replace(made, targets=targets)
+
+    def file(self, route: Route) -> Path:
+        return self.directory / f"{route.name}.json"
+
+    def assignment(self, route: Route) -> Any:
+        if self.path:
+            return json.loads(self.file(route).read_text())["resources"][0]
+        body = json.dumps({"resource_names": [route.name]}).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v3/discovery:endpoints", body)
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return json.load(answer)["resources"][0]
+
+    def serving(self, route: Route) -> set[str]:
+        entries = [e for e in self.assignment(route)["endpoints"] if e.get("load_balancing_weight", 0) > 0]
+        hosts = [h for e in entries for h in e["lb_endpoints"] if h.get("health_status") != "DRAINING"]
+        found = {h["endpoint"]["address"]["socket_address"]["address"] for h in hosts}
+        return {z for z in ZONES if ADDRESSES[z] in found}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        yield self.provider()  # never opened: nothing listens
+
+    def _edit(self, route: Route, edit: Callable[[Any], None]) -> None:
+        data = json.loads(self.file(route).read_text())
+        edit(data["resources"][0]["endpoints"])
+        self.file(route).write_text(json.dumps(data))
+
+    def add_foreign(self, route: Route) -> None:
+        host = {"endpoint": {"address": {"socket_address": {"address": "198.51.100.77", "port_value": 80}}}}
+        self._edit(
+            route, lambda e: e.append({"locality": {"zone": "zx"}, "load_balancing_weight": 7, "lb_endpoints": [host]})
+        )
+
+    def has_foreign(self, route: Route) -> bool:
+        [entry] = [e for e in self.assignment(route)["endpoints"] if e["locality"].get("zone") == "zx"]
+        return bool(entry["load_balancing_weight"] == 7 and "198.51.100.77" in str(entry))
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self._edit(
+            route, lambda entries: entries.pop(next(i for i, e in enumerate(entries) if ADDRESSES[target] in str(e)))
         )
 
 
