@@ -93,8 +93,8 @@ class Load(_Thread):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        for _ in range(self._clients):
-            asyncio.run_coroutine_threadsafe(self._client(), self._loop)
+        # Kept: a loop refers to its tasks weakly, and a client that waits for an answer would be collected as garbage.
+        self._running = [asyncio.run_coroutine_threadsafe(self._client(), self._loop) for _ in range(self._clients)]
         return self
 
     @property

@@ -57,6 +57,8 @@ class HAProxy:
 
     def __init__(self, context: Context) -> None:
         settings = Settings(context.spec, KIND)
+        if settings.maybe_text("socket") is None:
+            raise settings.wrong("socket", "is required, or `agent`", "write `socket: unix:/run/haproxy/admin.sock`")
         self._socket = settings.text("socket")
         self._timeout_s = settings.number("timeout", 0.01, 60)
         self._path = self._socket.removeprefix("unix:") if self._socket.startswith(("unix:", "/")) else None
