@@ -198,12 +198,6 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
             ),
             Capabilities(weight_max=10_000, atomic=True, compare_and_set=True),
         ),
-        (
-            Kind("beacon", "nothing is written: /beacon/NAME answers for health checks that pull", built=False),
-            Capabilities(
-                membership=True, atomic=True, fence_note="none needed: every coordinator answers from the same decision"
-            ),
-        ),
     )
 }
 

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from steerd.model.fleet import ProviderSpec
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities
-from steerd.providers import embedded, envoy, haproxy, memory, powerdns, rfc2136
+from steerd.providers import beacon, embedded, envoy, haproxy, memory, powerdns, rfc2136
 from steerd.providers.base import Context, Misconfigured, Provider
 from steerd.providers.planned import PLANNED, ROUTE_SETTINGS
 
@@ -23,6 +23,7 @@ _BUILT = (
     powerdns,
     haproxy,
     envoy,
+    beacon,
     memory,
 )
 

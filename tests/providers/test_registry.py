@@ -20,6 +20,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "powerdns": {"zone": "acme.example", "url": "http://127.0.0.1:8081", "api_key": Secret("env", "PDNS")},
     "haproxy": {"socket": "unix:/run/haproxy/admin.sock"},
     "envoy": {"listen": "127.0.0.1:0"},
+    "beacon": {},
     "memory": {},
 }
 
@@ -69,7 +70,7 @@ def test_capabilities_make_sense(name: str) -> None:
 def test_what_forgets_is_reconciled() -> None:
     """HAProxy after a reload, the embedded server without its state file: that is nobody's edit, not to be kept like one."""
     volatile = [name for name in sorted(NAMES) if registry.CAPABILITIES[name].volatile]
-    assert volatile == ["embedded", "envoy", "haproxy"]
+    assert volatile == ["beacon", "embedded", "envoy", "haproxy"]
 
 
 @pytest.mark.parametrize("name", sorted(NAMES | {"memory"}))

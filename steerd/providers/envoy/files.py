@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import os
-import tempfile
 from pathlib import Path
 
 import msgspec
 
 from steerd.providers.base import Conflict, Misconfigured, Refused
 from steerd.providers.envoy.translate import Held, Write, parse, response
+from steerd.providers.whole_file import replace_file
 
 __all__ = ["load", "replace"]
 
@@ -45,7 +44,6 @@ def replace(path: Path, write: Write) -> None:
 
     Raises `Conflict` when it is no longer what was read, `Refused` when it cannot be written.
     """
-    temporary = None
     try:
         with Path(f"{path}.lock").open("a", encoding="ascii") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -55,16 +53,9 @@ def replace(path: Path, write: Write) -> None:
                 raise Conflict(f"{path} carries {newest.text!r}, which is newer than {write.new.fence.text!r}")
             if standing != write.old:
                 raise Conflict(f"{path} was written since it was read")
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-                temporary = Path(file.name)
-                file.write(msgspec.json.encode(response([write.new])))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o644)  # Envoy runs as a user of its own; nothing in it is secret
-            temporary.replace(path)
+            # Envoy runs as a user of its own; nothing in it is secret.
+            replace_file(path, msgspec.json.encode(response([write.new])), mode=0o644)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise Refused(
             f"{path} cannot be written: {error.strerror or error}: Envoy keeps what it has",
             "free space or fix the rights of its directory",
