@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from steerd.providers.base import Provider
-from tests.providers.contract.rigs import BindRig, EmbeddedRig, EnvoyRig, HAProxyRig, MemoryRig, PowerDNSRig, Rig
+from tests.providers.contract.rigs import (
+    BeaconRig,
+    BindRig,
+    EmbeddedRig,
+    EnvoyRig,
+    HAProxyRig,
+    MemoryRig,
+    PowerDNSRig,
+    Rig,
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +38,12 @@ SHARED = {
 """Rig -> its fixture: it lives as long as its server does, so names must not repeat over tests."""
 
 
-@pytest.fixture(params=["memory", "embedded", "envoy", "envoy-file", *SHARED])
+@pytest.fixture(params=["memory", "beacon", "embedded", "envoy", "envoy-file", *SHARED])
 def rig(request: pytest.FixtureRequest) -> Rig:
     if request.param == "memory":
         return MemoryRig()
+    if request.param == "beacon":
+        return BeaconRig()
     if request.param == "embedded":
         return EmbeddedRig()
     if request.param.startswith("envoy"):

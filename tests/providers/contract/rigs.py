@@ -18,6 +18,7 @@ from steerd.model.fleet import Fleet, ProviderSpec, Secret
 from steerd.model.route import Desired, Fence, Member, Route, Target
 from steerd.providers import registry
 from steerd.providers.base import Context, Provider, Unreachable
+from steerd.providers.beacon.client import Beacon
 from steerd.providers.memory import Fault, Memory, System
 from tests.support import dnsclient
 from tests.support.haproxy import HAProxy
@@ -315,6 +316,24 @@ class EnvoyRig(Rig):
         self._edit(
             route, lambda entries: entries.pop(next(i for i, e in enumerate(entries) if ADDRESSES[target] in str(e)))
         )
+
+
+class BeaconRig(Rig):
+    """What the provider was told; `/beacon/NAME` itself is tested with the coordinator."""
+
+    kind = "beacon"
+    top = 1
+    shared = False
+
+    def provider(self) -> Provider:
+        made = registry.build(context("beacon", {}))
+        assert isinstance(made, Beacon)
+        self.made = made
+        return made
+
+    def serving(self, route: Route) -> set[str]:
+        lit = self.made._lit.get(route.key)
+        return {t for t, on in lit.names.items() if on} if lit else set()
 
 
 class HAProxyRig(Rig):

@@ -169,6 +169,8 @@ async def test_a_target_that_left_the_config_is_taken_out_by_naming_it(rig: Rig,
 
 
 async def test_no_answer_is_unreachable_within_the_deadline(rig: Rig) -> None:
+    if rig.kind == "beacon":
+        pytest.skip("there is no system that could be silent")
     with rig.mute() as provider:
         async with asyncio.timeout(4):
             with pytest.raises(Unreachable) as caught:
