@@ -48,11 +48,11 @@ class _Thread:
 
 
 class ModelRow(_Thread):
-    """Servers by name; `address[name]` is HOST:PORT. They keep connections open, as model servers do."""
+    """Servers by name; `address[name]` is HOST:PORT. They keep connections open, as model servers do, and take `delay_s`."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, delay_s: float = 0.0) -> None:
         super().__init__()
-        self._names = names
+        self._names, self._delay_s = names, delay_s
         self._servers: list[asyncio.Server] = []
         self.address: dict[str, str] = {}
 
@@ -68,6 +68,7 @@ class ModelRow(_Thread):
                 answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}".encode()
                 with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                     while await reader.readuntil(b"\r\n\r\n"):
+                        await asyncio.sleep(self._delay_s)
                         writer.write(answer)
                         await writer.drain()
                 writer.close()

@@ -70,7 +70,7 @@ class Pdns:
                 port=self.port,
                 api_port=self.api_port,
                 api_key=self.api_key,
-                lua="yes" if lua else "no",
+                lua="shared" if lua else "no",
             )
         )
         self._process = Process((program, f"--config-dir={directory}"), directory / "pdns.log", directory)
