@@ -111,7 +111,7 @@ class Envoy:
 
     def _ready(self) -> bool:
         try:
-            return bool(self.admin("/server_info"))
+            return bool(self.admin("/ready"))
         except (urllib.error.URLError, OSError):
             return False
 

@@ -51,7 +51,7 @@ class HAProxy:
             for server, (address, weight) in servers.items():
                 self._text += f"  server {server} {address} weight {weight}"
                 if agent_port is not None:
-                    self._text += f" check inter 200ms agent-check agent-addr 127.0.0.1 agent-port {agent_port}"
+                    self._text += f" check inter 1s fall 10 agent-check agent-addr 127.0.0.1 agent-port {agent_port}"
                     self._text += f' agent-inter 50ms agent-send "lb1 {name}/{server}\\n"'
                 self._text += "\n"
         config = directory / "haproxy.cfg"

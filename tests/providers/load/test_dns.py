@@ -112,7 +112,7 @@ async def test_no_answer_is_ever_empty(system: System) -> None:
     assert set(counted) == {ADDRESS[z] for z in weights}, "what is written is what is answered"
 
 
-DRAIN = (1.0, 0.5, 0.0, 0.25, 1.0)
+DRAIN = (1.0, 0.5, 0.0, 1.0)
 """Of its part, how much the zone has: a gray drain and its restoring, as the ramp steps through them."""
 
 
