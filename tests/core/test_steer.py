@@ -196,6 +196,19 @@ def test_a_route_that_enforces_writes_its_decision_again() -> None:
     assert rig.words() == ["apply r 1.1"]
 
 
+def test_a_difference_in_observe_mode_is_told_each_time() -> None:
+    rig = Rig(r={"a": 10, "b": 10})
+    state = rig.steer.routes["r"]
+    object.__setattr__(state.route, "on_drift", "enforce")
+    state.observe_only = True
+    rig.decide(1, r={"a": 10, "b": 0})
+    rig.words()
+    for now in (60.0, 120.0):
+        assert rig.steer.observe("r", Observed({"a": 10, "b": 7}), now) == {"b": 7}
+    assert rig.words() == []
+    assert state.served == {"a": 10, "b": 7}
+
+
 def test_a_late_write_of_an_older_epoch_is_set_back_and_an_edit_is_kept() -> None:
     """Where a system has no compare-and-set, a paused coordinator's write can land after ours: it carries its old fence."""
     rig = Rig(r={"a": 10, "b": 10})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steerd.model.fleet import Fleet, ProviderSpec
@@ -333,6 +333,7 @@ def obey(servers: dict[str, Server], command: str) -> None:
         servers[name] = Server(old.weight)
 
 
+@settings(max_examples=1000, deadline=None)
 @given(before=backends, weights=plans)
 def test_any_plan_ends_as_desired_and_never_empties(before: dict[str, Server], weights: dict[str, int]) -> None:
     where, wanted, fence = route("chat"), desired(**weights), Fence("acme", 1, 1, "p")
