@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dns.message
+import dns.opcode
 import dns.query
 import dns.rdata
 import pytest
@@ -223,6 +226,23 @@ async def test_name_servers_come_from_the_zone(pdns: Pdns) -> None:
     assert not verified.in_sync, "nothing listens on port 53 of this host"
     assert "127.0.0.1:53 " in verified.text
     await provider.close()
+
+
+async def test_secondaries_are_notified_of_each_write(tmp_path: Path) -> None:
+    with Pdns(tmp_path) as pdns, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as secondary:
+        secondary.bind(("127.0.0.1", 0))
+        secondary.settimeout(10)
+        place = f"127.0.0.1:{secondary.getsockname()[1]}"
+        body = {"type": "Metadata", "kind": "ALSO-NOTIFY", "metadata": [place]}
+        pdns.api("POST", f"/zones/{pdns.zone}./metadata", body)
+        provider, where = make(pdns), route()
+        change = await prepare(provider, where, desired(za=1))
+        receipt = await provider.apply(change, deadline())
+        assert receipt.text == "zone acme.example was written", "flushing and notifying worked"
+        told = dns.message.from_wire(await asyncio.to_thread(secondary.recv, 4096))
+        assert told.opcode() == dns.opcode.NOTIFY
+        assert told.question[0].name.to_text() == "acme.example."
+        await provider.close()
 
 
 async def test_a_server_without_lua_records_is_told_before_anything_is_lost(tmp_path: Path) -> None:
