@@ -18,7 +18,7 @@ UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generat
 # Extras whose clients the tests use.
 CLIENTS := aws grpc kafka nats postgres redis
 
-.PHONY: help demo test test-engines lint format bench bench-probes soak sim coverage mutants image lock clean run-env dev-env
+.PHONY: help demo test test-engines lint format bench bench-probes bench-providers soak sim coverage mutants image lock clean run-env dev-env
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,10 @@ bench-probes: dev-env ## what a look costs beside Envoy, HAProxy, gdnsd and blac
 
 soak: dev-env ## ten minutes of looks at 2000 addresses: does memory, descriptors or tasks grow? (SOAK_MINUTES=60 for longer)
 	@$(BIN)/python -m benchmarks probe_soak
+
+bench-providers: dev-env ## decision -> answer of each real traffic system (BIND, Knot, PowerDNS, HAProxy, Envoy), medians of 20
+	@scripts/install-servers.sh
+	@$(BIN)/python -m benchmarks providers
 
 sim: dev-env ## every scenario with seeds 1 to 20 (ARGS='--seeds 1-3' for fewer), then a day under loss (LOSS='--hours 1')
 	@scripts/simulate-all.sh $(ARGS)

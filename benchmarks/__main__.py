@@ -13,6 +13,7 @@ NAMES = {
     "probes": "CPU of a look, beside other health checkers",
     "probe_load": "20 000 looks a second on one core, and 10 000 endpoints in memory",
     "probe_latency": "reported latency against what a packet capture at the server would show",
+    "providers": "decision -> answer of each real traffic system: BIND, Knot, PowerDNS, HAProxy, Envoy",
     "simulator": "virtual time against CPU time, on small fleets and a large one",
 }
 LONG = {

@@ -13,7 +13,7 @@ from steerd.config.topology import is_loopback
 from steerd.config.units import format_duration
 from steerd.model.fleet import Fleet, Service
 from steerd.model.route import Route
-from steerd.providers.registry import CAPABILITIES
+from steerd.providers.registry import capabilities_of
 
 __all__ = ["warnings"]
 
@@ -131,7 +131,7 @@ def _members_only(fleet: Fleet) -> Iterator[str]:
             capacity[region] = capacity.get(region, 0.0) + endpoint.capacity
         for route in service.routes:
             provider = fleet.provider_by_name.get(route.provider)
-            caps = CAPABILITIES.get(provider.kind) if provider is not None else None
+            caps = capabilities_of(provider) if provider is not None else None
             wanted = _preference(service, route, sorted(capacity))
             if caps is None or not caps.membership or not wanted:
                 continue

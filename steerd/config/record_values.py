@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from steerd.config.problems import Mark, quote
 from steerd.config.tables import Items, Section
@@ -18,6 +19,9 @@ DNS_KINDS = frozenset({"embedded", "rfc2136", "powerdns", "route53", "clouddns"}
 """Kinds that write address records: routes take `name`, `type`, `ttl` and addresses."""
 SERVER_KINDS = frozenset({"haproxy"})
 """Kinds whose routes take `backend` and know members by server name."""
+
+SOCKET_KINDS = frozenset({"envoy"})
+"""Kinds whose routes list members by IP:PORT, taken from the endpoints' `url`."""
 
 LABEL = re.compile(r"(?:\*|_?[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)")
 """One label of a DNS name."""
@@ -63,6 +67,8 @@ def values_of(draft: Draft, key: str, fixed: Section | None) -> dict[str, tuple[
     if fixed is not None and fixed.given(key):
         return _fixed(draft, key, fixed)
     members = draft.members[key]
+    if draft.provider.kind in SOCKET_KINDS:
+        return _sockets(draft, key, members)
     if not draft.types:
         # Load balancers know their members by name; addresses are handed on for systems that want them.
         return {e.name: tuple(a for a in (e.address, e.address6) if a) for e in members if e.address or e.address6}
@@ -83,6 +89,26 @@ def values_of(draft: Draft, key: str, fixed: Section | None) -> dict[str, tuple[
             who = f"endpoint {key}" if draft.per == "endpoint" else f"any endpoint of {key}"
             hint = f"give {who} an `{attribute}`, or add it to `targets`"
             draft.wrong(None, f"nothing to serve as {kind} for {draft.per} {quote(key)}: {hint}")
+    return found
+
+
+def _sockets(draft: Draft, key: str, members: list[Endpoint]) -> dict[str, tuple[str, ...]]:
+    """IP:PORT of each endpoint: its `url`'s, or its `address` with that port where the `url` has a name."""
+    servers = draft.section.section("servers")
+    if servers is not None and servers.given(key):
+        return {}
+    found: dict[str, tuple[str, ...]] = {}
+    for endpoint in members:
+        parts = urlsplit(endpoint.url)
+        host = parts.hostname if parts.hostname and _version(parts.hostname) else endpoint.address or endpoint.address6
+        if host is None:
+            hint = f"give its `url` an IP address, or it an `address`, or the route `servers: {{{key}: IP:PORT}}`"
+            draft.wrong(
+                None, f"Envoy resolves no names in assignments, and {quote(endpoint.name)} has no address: {hint}"
+            )
+            continue
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        found[endpoint.name] = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}",)
     return found
 
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 import msgspec
 
 from steerd.coordinator.alarms import Alarms
+from steerd.coordinator.beacons import Beacons
 from steerd.coordinator.blind import Blindness
 from steerd.coordinator.calls import CallRules, Calls
 from steerd.coordinator.clock import Clock
@@ -114,6 +115,7 @@ class Coordinator(Shown):
         self._remote = Remote(
             name, self._journal, clock, fleet_now, lambda: self._lead.leading, self._inbox.post, self._outbox.receipt
         )
+        self._beacons = Beacons(self._journal, clock, fleet_now)
         self._deputy = Deputy(name, self._journal, self._connections.get, clock, fleet_now, self._follows)
         self._executor = Executor(
             calls,
@@ -154,6 +156,7 @@ class Coordinator(Shown):
 
         Raises `StoreBusy` or another `StoreError` when the store cannot be opened, and whatever made a task fail.
         """
+        self._beacons.load()
         await self._store.open()
         try:
             if self._ring is not None:
@@ -166,7 +169,7 @@ class Coordinator(Shown):
                 self._hooks.start(group)
                 self._running = True
                 parts = (self._work, self._pipeline.run, self._outbox.run, self._reads.run, self._takeover.run)
-                beside = (self._following, self._blindness, self._demands, self._remote, self._deputy)
+                beside = (self._following, self._blindness, self._demands, self._remote, self._deputy, self._beacons)
                 tasks = [group.create_task(part()) for part in (*parts, *(b.run for b in beside))]
                 await self._connections.open(group, OPEN_WITHIN_S)
                 tasks.append(group.create_task(self._leadership.run()))

@@ -106,6 +106,8 @@ class Journal:
         self._stored: dict[str, bytes] = {}
         self._kept: dict[str, Kept] = {}
         self._next_note = 1
+        self.decided: HardState | None = None
+        """The newest hard state that this process has seen in the store; it stays when the store or the lead is lost."""
 
     @property
     def leading(self) -> bool:
@@ -130,6 +132,7 @@ class Journal:
                 "Then run that one. Otherwise move those keys away: weights stay, drains and pins must be set anew"
             ) from error
         self._token = token
+        self.decided = loaded.state or self.decided
         return loaded
 
     async def persist(self, decisions: Sequence[Decision], state: HardState) -> None:
@@ -150,6 +153,7 @@ class Journal:
             self._stored.pop(suffix, None)  # unknown until the answer is here
         await self._call("persist", self._write(tuple(ops)))
         self._stored.update(changed)
+        self.decided = state
         self._last = max([*marks, (state.epoch, state.seq), self._last])
         for d in new:
             self._kept[d.id] = Kept(d.id, frozenset(d.routes), frozenset(), len(encoded[d.id]))
@@ -212,7 +216,9 @@ class Journal:
         """The stored hard state, for whoever does not lead. Raises `StoreError` or `msgspec.MsgspecError`."""
         cut = len(self._root) + len("state")
         stored = {e.key[cut:]: e.value for e in await self._call("follow", self._pages(f"{self._root}state"))}
-        return hardstate.join(stored)
+        state = hardstate.join(stored)
+        self.decided = state or self.decided
+        return state
 
     async def leader_token(self) -> int | None:
         """The leader key's create revision, whoever leads; None when nobody does. Raises `StoreError`."""

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from steerd.coordinator.alarms import Alarms
+from steerd.coordinator.beacons import Beacons
 from steerd.coordinator.clock import Clock
 from steerd.coordinator.connections import Connections
-from steerd.coordinator.face import in_service
 from steerd.coordinator.feed import Feed
 from steerd.coordinator.journal import Journal
 from steerd.coordinator.leadership import Leadership
@@ -17,7 +17,6 @@ from steerd.coordinator.ring import Ring
 from steerd.core.engine import Engine
 from steerd.core.events import LeadershipChanged
 from steerd.model.fleet import Fleet
-from steerd.model.plan import HardState
 
 __all__ = ["Shown"]
 
@@ -37,7 +36,7 @@ class Shown:
     _leadership: Leadership
     _journal: Journal
     _feed: Feed
-    _state: HardState | None
+    _beacons: Beacons
     _lead: LeadershipChanged
     _running: bool
 
@@ -84,8 +83,8 @@ class Shown:
         return (True, f"{self.name} leads") if self._lead.leading else self._leadership.follows()
 
     def beacon(self, name: str) -> bool | None:
-        """Whether `name` should carry traffic; None for a name that cannot."""
-        return in_service(self._fleet, self._state, name)
+        """Whether `name` should carry traffic, by the last stored decision; None for a name that cannot."""
+        return self._beacons.wanted(name)
 
     def _lease_remaining(self) -> float:
         return self._leadership.lease_remaining(self._clock.now())

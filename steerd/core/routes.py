@@ -117,6 +117,8 @@ def observed(world: World, event: RouteObserved, now: float) -> None:
         edits = ", ".join(f"{t} at {w}" for t, w in sorted(drifted.items()))
         kept = "set back" if state.route.on_drift == "enforce" else "kept"
         text = f"{event.route} was edited by somebody else ({edits}): {kept}"
+        if state.overtaken(event.observed):
+            text = f"{event.route} was overwritten by a paused coordinator of an older epoch ({edits}): set back"
         if ("drift", event.route) not in world.alerts.active:
             world.record("drift", event.route, text, now, service=service, edits=dict(drifted))
         world.alerts.set("drift", event.route, text, now)

@@ -70,6 +70,12 @@ class RouteState:
         """A difference is set back rather than kept."""
         return self.route.on_drift == "enforce" or self.caps.volatile
 
+    def overtaken(self, seen: Observed) -> bool:
+        """A paused writer of an older epoch landed after us, where the system cannot refuse it: nobody's edit, but our own past."""
+        if seen.fence is None or self.fence is None:
+            return False
+        return seen.fence.fleet == self.fence.fleet and seen.fence.epoch < self.fence.epoch
+
     @property
     def in_sync(self) -> bool:
         """What is served is what is desired, as last read."""
@@ -272,7 +278,7 @@ class Steer:
         if not drifted:
             state.held = {}
             return {}
-        if state.enforces:
+        if not state.observe_only and (state.enforces or state.overtaken(observed)):
             if state.decision is not None:  # else there is nothing of ours to write again: `routes` decides it anew
                 state.phase, state.next_at, state.attempt = "pending", now, 0
                 self.pump(key, now)

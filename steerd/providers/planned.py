@@ -28,23 +28,6 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
     for kind, capabilities in (
         (
             Kind(
-                "powerdns",
-                "PowerDNS HTTP API: weights by LUA records, or membership",
-                (
-                    Setting("url", "url", "of the API, for example http://127.0.0.1:8081", required=True),
-                    Setting("api_key", "secret", "the API key", required=True),
-                    Setting("zone", "string", "the zone that holds the records", required=True),
-                    Setting("server_id", "string", "of the API", default="localhost"),
-                    Setting("lua", "bool", "weights by LUA records; else membership", default=True),
-                    Setting("verify", "strings", "name servers to ask after a write, HOST:PORT"),
-                    _TIMEOUT,
-                ),
-                built=False,
-            ),
-            Capabilities(weight_max=10_000, ttl=True, dns=True, fence_note=_READ_BACK),
-        ),
-        (
-            Kind(
                 "clouddns",
                 "Google Cloud DNS weighted round robin",
                 (
@@ -101,18 +84,6 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
         ),
         (
             Kind(
-                "envoy",
-                "Envoy endpoint discovery (EDS): steerd serves the assignments",
-                (
-                    Setting("listen", "string", "HOST:PORT of the REST-JSON discovery service"),
-                    Setting("path", "path", "file Envoy watches, instead of `listen`"),
-                ),
-                built=False,
-            ),
-            Capabilities(weight_max=10_000, atomic=True, compare_and_set=True),
-        ),
-        (
-            Kind(
                 "gateway-api",
                 "Kubernetes Gateway API: weights of an HTTPRoute's backendRefs",
                 (
@@ -139,12 +110,6 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
                 built=False,
             ),
             Capabilities(weight_max=10_000, atomic=True, compare_and_set=True),
-        ),
-        (
-            Kind("beacon", "nothing is written: /beacon/NAME answers for health checks that pull", built=False),
-            Capabilities(
-                membership=True, atomic=True, fence_note="none needed: every coordinator answers from the same decision"
-            ),
         ),
     )
 }

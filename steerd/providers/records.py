@@ -16,6 +16,7 @@ __all__ = [
     "as_desired",
     "canonical",
     "check_fence",
+    "check_weighted",
     "fence_name",
     "keep_type",
     "needs_fence",
@@ -87,6 +88,18 @@ def wanted_values(route: Route, desired: Desired) -> dict[str, frozenset[str]]:
             "use `type: A`, or `mode: active-passive` so that one target serves at a time",
         )
     return {t: frozenset(v) for t, v in wanted.items()}
+
+
+def check_weighted(route: Route, desired: Desired) -> None:
+    """As `wanted_values`, for systems that answer by weight: those can choose among several CNAMEs."""
+    if route.types != ("CNAME",):
+        wanted_values(route, desired)
+        return
+    if desired.empty:
+        raise ValueError(f"{route.key}: a state in which nothing is served is never written")
+    for member in desired.members:
+        if member.weight > 0:
+            wanted_values(route, Desired((member,)))
 
 
 def own_values(route: Route, desired: Desired) -> frozenset[str]:

@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
+from steerd.model.fleet import ProviderSpec
 from steerd.model.kinds import Kind, Setting
 from steerd.model.route import Capabilities
 from steerd.providers import (
+    beacon,
     elbv2,
     embedded,
+    envoy,
     global_accelerator,
     haproxy,
     memory,
+    powerdns,
     rfc2136,
     route53,
     route53_arc,
@@ -24,12 +28,15 @@ from steerd.providers import (
 from steerd.providers.base import Context, Misconfigured, Provider
 from steerd.providers.planned import PLANNED, PLANNED_ROUTE_SETTINGS
 
-__all__ = ["CAPABILITIES", "KINDS", "ROUTE_SETTINGS", "build", "missing"]
+__all__ = ["CAPABILITIES", "KINDS", "ROUTE_SETTINGS", "build", "capabilities_of", "missing"]
 
 _BUILT = (
     embedded,
     rfc2136,
+    powerdns,
     haproxy,
+    envoy,
+    beacon,
     memory,
     route53,
     route53_arc,
@@ -57,6 +64,13 @@ CAPABILITIES: dict[str, Capabilities] = {
     **{name: capabilities for name, (_, capabilities) in PLANNED.items()},
 }
 """Kind name -> what it can express, also for those not written yet: the planner and the simulator need it."""
+
+
+def capabilities_of(spec: ProviderSpec) -> Capabilities:
+    """What one entry of `providers:` can express: its kind's, unless its settings make a difference."""
+    module = next((m for m in _BUILT if m.KIND.name == spec.kind), None)
+    told = getattr(module, "capabilities_for", None)
+    return told(spec.settings) if told is not None else CAPABILITIES[spec.kind]
 
 
 def missing(kind: Kind) -> str | None:

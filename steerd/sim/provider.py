@@ -9,9 +9,9 @@ from typing import Protocol
 
 from steerd.model.fleet import Fleet
 from steerd.model.route import Capabilities, Observed, Route
+from steerd.providers import registry
 from steerd.providers.base import Change, Receipt, Refused, Throttled, Unreachable, Verified
 from steerd.providers.memory import Memory, Record, System
-from steerd.providers.registry import CAPABILITIES
 from steerd.sim.network import Network
 
 __all__ = ["Far", "SimProvider", "Watcher", "capabilities_of"]
@@ -46,8 +46,8 @@ class Watcher(Protocol):
 
 
 def capabilities_of(fleet: Fleet) -> dict[str, Capabilities]:
-    """Provider name -> what its kind can express."""
-    return {p.name: CAPABILITIES[p.kind] for p in fleet.providers}
+    """Provider name -> what it can express."""
+    return {p.name: registry.capabilities_of(p) for p in fleet.providers}
 
 
 class SimProvider(Memory):

@@ -245,3 +245,20 @@ def test_words_mean_what_is_written(tmp_path: Path) -> None:
     text = GOOD.replace("model: big-70b", "model: on").replace("fleet: acme", "fleet: 2024-01-01")
     fleet = config.parse(text, "x.yaml", tmp_path)
     assert (fleet.name, fleet.services[0].model) == ("2024-01-01", "on")
+
+
+def test_envoy_routes_list_endpoints_by_address_and_port() -> None:
+    text = GOOD.replace("  edge: {", '  mesh: {kind: envoy, listen: "127.0.0.1:18000"}\n  edge: {')
+    text = text.replace(
+        "      - {provider: dns,", "      - {provider: mesh, name: chat, per: zone}\n      - {provider: dns,"
+    )
+    text = text.replace("http://10.0.2.1:8000", "https://[2001:db8::7]/v1").replace(
+        "//10.0.3.1:8000", "//c.internal:8000"
+    )
+    [route] = [r for r in parse(text).services[0].routes if r.provider == "mesh"]
+    values = [v for t in route.targets for vs in t.values.values() for v in vs]
+    assert values == ["10.0.1.1:8000", "[2001:db8::7]:443", "203.0.113.3:8000"]
+    nowhere = text.replace(", address: 203.0.113.3", "").replace(
+        "      - {provider: dns, name: chat.example.net, type: A, ttl: 30s, per: zone}\n", ""
+    )
+    assert any("'chat-c' has no address" in p.text for p in problems(nowhere)), problems(nowhere)

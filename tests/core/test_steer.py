@@ -194,3 +194,37 @@ def test_a_route_that_enforces_writes_its_decision_again() -> None:
     rig.words()
     assert rig.steer.observe("r", Observed({"a": 10, "b": 7}), 60.0) == {"b": 7}
     assert rig.words() == ["apply r 1.1"]
+
+
+def test_a_difference_in_observe_mode_is_told_each_time() -> None:
+    rig = Rig(r={"a": 10, "b": 10})
+    state = rig.steer.routes["r"]
+    object.__setattr__(state.route, "on_drift", "enforce")
+    state.observe_only = True
+    rig.decide(1, r={"a": 10, "b": 0})
+    rig.words()
+    for now in (60.0, 120.0):
+        assert rig.steer.observe("r", Observed({"a": 10, "b": 7}), now) == {"b": 7}
+    assert rig.words() == []
+    assert state.served == {"a": 10, "b": 7}
+
+
+def test_a_late_write_of_an_older_epoch_is_set_back_and_an_edit_is_kept() -> None:
+    """Where a system has no compare-and-set, a paused coordinator's write can land after ours: it carries its old fence."""
+    rig = Rig(r={"a": 10, "b": 10})
+    rig.decide(1, r={"a": 10, "b": 0})
+    state = rig.steer.routes["r"]
+    assert state.decision is not None
+    state.fence = Fence("test", 4, 1, "p")
+    rig.applied("r", 1, 0.1)
+    rig.verified("r", 1, 0.2)
+    rig.words()
+    edited = Observed({"a": 10, "b": 7}, fence=Fence("test", 4, 1, "p"))
+    assert rig.steer.observe("r", edited, 60.0) == {"b": 7}
+    assert rig.words() == []
+    assert state.held == {"b": 7}
+    elsewhere = Observed({"a": 10, "b": 7}, fence=Fence("other", 3, 9, "p"))
+    assert not state.overtaken(elsewhere)
+    late = Observed({"a": 10, "b": 7}, fence=Fence("test", 3, 9, "p"))
+    assert rig.steer.observe("r", late, 120.0) == {"b": 7}
+    assert rig.words() == ["apply r 1.1"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import dns.name
 import dns.rdata
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steerd.model.route import Desired, Fence, Member, Route, Target
@@ -50,17 +50,24 @@ def seen(values: set[str], ttl_s: int = 30, txt: tuple[str, ...] = ()) -> Seen:
 def carried_out(change: object, before: Seen) -> Seen:
     """What a server makes of the update message, by the letter of RFC 2136, section 3.4.2."""
     sets = {**{k: set(v) for k, v in before.rrsets.items()}, "TXT": set(before.txt)}
-    ttls = dict(before.ttls)
+    ttls, anew = dict(before.ttls), set[str]()
     for rrset in message(ORIGIN, change).update:  # type: ignore[arg-type]  # any change of this provider
         kind = dns.rdatatype.to_text(rrset.rdtype)
         assert rrset.name.to_text() == ("_steerd.chat.acme.example." if kind == "TXT" else "chat.acme.example.")
+        if rrset.deleting == dns.rdataclass.ANY:
+            assert ttls[kind] != round(ROUTE.ttl_s), "a set is written anew for its TTL only"
+            anew.add(kind)
+            sets[kind] = set()
+            continue  # in the same message, which a server carries out whole (RFC 2136, 3.7)
         if rrset.deleting == dns.rdataclass.NONE:
             sets[kind] -= set(rrset)
         else:
             assert rrset.deleting is None
+            anew.discard(kind)
             sets[kind] |= set(rrset)
             ttls[kind] = rrset.ttl
         assert sets[kind], "never empty, not even in between"
+    assert not anew, "what was deleted comes back"
     txt = sets.pop("TXT")
     return Seen(
         {k: frozenset(v) for k, v in sets.items()}, {k: t for k, t in ttls.items() if sets.get(k)}, frozenset(txt)
@@ -71,6 +78,7 @@ members = st.fixed_dictionaries({z: st.booleans() for z in ZONES}).filter(lambda
 values = st.sets(st.sampled_from(V4 + V6 + FOREIGN))
 
 
+@settings(max_examples=1000, deadline=None)
 @given(
     before=values, inside=members, ttl_s=st.sampled_from([30, 60]), txt=st.sets(st.sampled_from(["other", FENCE.text]))
 )

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from steerd.model.fleet import Fleet, ProviderSpec
+from steerd.model.fleet import Fleet, ProviderSpec, Secret
 from steerd.providers import registry
 from steerd.providers.base import Context, Misconfigured, Provider
 
@@ -17,7 +17,10 @@ NAMES = {
 SETTINGS: dict[str, dict[str, object]] = {
     "embedded": {"zone": "acme.example"},
     "rfc2136": {"zone": "acme.example"},
+    "powerdns": {"zone": "acme.example", "url": "http://127.0.0.1:8081", "api_key": Secret("env", "PDNS")},
     "haproxy": {"socket": "unix:/run/haproxy/admin.sock"},
+    "envoy": {"listen": "127.0.0.1:0"},
+    "beacon": {},
     "memory": {},
     "route53": {"hosted_zone": "Z0"},
     "route53-arc": {"cluster": "arn:aws:route53-recovery-control::123456789012:cluster/c"},
@@ -73,7 +76,7 @@ def test_what_forgets_is_reconciled() -> None:
     """HAProxy after a reload, the embedded server without its state file, a shift that ended: that is nobody's edit, and not to
     be kept like one."""
     volatile = [name for name in sorted(NAMES) if registry.CAPABILITIES[name].volatile]
-    assert volatile == ["aws-zonal-shift", "embedded", "haproxy"]
+    assert volatile == ["aws-zonal-shift", "beacon", "embedded", "envoy", "haproxy"]
 
 
 @pytest.mark.parametrize("name", sorted(NAMES | {"memory"}))

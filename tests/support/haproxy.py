@@ -26,7 +26,7 @@ defaults
 class HAProxy:
     """One `haproxy` in the foreground. `backends`: name -> {server: (address, weight)}; `lines`: name -> more lines.
 
-    The first backend is behind a frontend on `port`.
+    The first backend is behind a frontend on `port`. With `agent_port` every server has a health check and an agent check there.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class HAProxy:
         directory: Path,
         backends: Mapping[str, Mapping[str, tuple[str, int]]],
         lines: Mapping[str, tuple[str, ...]] | None = None,
+        agent_port: int | None = None,
     ) -> None:
         # A socket's path holds about 100 bytes at most: it stands right in the directory given.
         self.admin = directory / "admin.sock"
@@ -48,7 +49,11 @@ class HAProxy:
             for line in (lines or {}).get(name, ("balance roundrobin",)):
                 self._text += f"  {line}\n"
             for server, (address, weight) in servers.items():
-                self._text += f"  server {server} {address} weight {weight}\n"
+                self._text += f"  server {server} {address} weight {weight}"
+                if agent_port is not None:
+                    self._text += f" check inter 1s fall 10 agent-check agent-addr 127.0.0.1 agent-port {agent_port}"
+                    self._text += f' agent-inter 50ms agent-send "lb1 {name}/{server}\\n"'
+                self._text += "\n"
         config = directory / "haproxy.cfg"
         config.write_text(self._text)
         self._process = Process((require("haproxy"), "-db", "-f", config), directory / "haproxy.log", directory)
@@ -93,5 +98,5 @@ class HAProxy:
         found = {}
         for line in lines[1:]:
             row = dict(zip(head, line, strict=False))
-            found[row["svname"]] = int(row["weight"]) if row["status"] in ("UP", "no check") else 0
+            found[row["svname"]] = int(row["weight"]) if row["status"].startswith(("UP", "no check")) else 0
         return found

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import msgspec
 
 from steerd.providers.base import Misconfigured, Refused
 from steerd.providers.embedded.translate import RecordSet
+from steerd.providers.whole_file import replace_file
 
 __all__ = ["Kept", "load", "save"]
 
@@ -46,22 +45,9 @@ def load(path: Path) -> Kept | None:
 
 def save(path: Path, kept: Kept) -> None:
     """Replace the file: after a crash either the old or the new content stands, whole. Raises `Refused`."""
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(msgspec.json.encode(kept))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        replace_file(path, msgspec.json.encode(kept))
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise Refused(
             f"{path} cannot be written: {error.strerror or error}: the record sets stay as they are",
             "free space or fix the rights of its directory",

@@ -9,12 +9,12 @@ from steerd.providers.base import Change, Misconfigured
 from steerd.providers.records import (
     canonical,
     check_fence,
+    check_weighted,
     keep_type,
     needs_fence,
     summary,
     ttl_of,
     type_of,
-    wanted_values,
 )
 
 __all__ = ["TYPES", "RecordSet", "Write", "check_route", "observed_from", "translate"]
@@ -88,7 +88,7 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
     Raises ValueError on an empty state; `Misconfigured` or `Refused` where it cannot be written as records.
     """
     old = observed.token if isinstance(observed.token, RecordSet) else None
-    _check_values(route, desired)
+    check_weighted(route, desired)
     check_fence(route, old.fence if old else None, fence)
     members = tuple(
         Member(m.target, m.weight, tuple(sorted({canonical(v) for v in m.values if type_of(v) in route.types})))
@@ -108,18 +108,6 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
         nothing=same and not needs_fence(old.fence if old else None, fence),
         summary=summary(route.name, after - before, before - after, fence_only=same),
     )
-
-
-def _check_values(route: Route, desired: Desired) -> None:
-    """As `wanted_values`, but weighted answers can choose among several CNAMEs."""
-    if route.types != ("CNAME",):
-        wanted_values(route, desired)
-        return
-    if desired.empty:
-        raise ValueError(f"{route.key}: a state in which nothing is served is never written")
-    for member in desired.members:
-        if member.weight > 0:
-            wanted_values(route, Desired((member,)))
 
 
 def _served(record: RecordSet) -> tuple[Member, ...]:

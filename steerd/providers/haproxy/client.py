@@ -57,6 +57,8 @@ class HAProxy:
 
     def __init__(self, context: Context) -> None:
         settings = Settings(context.spec, KIND)
+        if settings.maybe_text("socket") is None:
+            raise settings.wrong("socket", "is required, or `agent`", "write `socket: unix:/run/haproxy/admin.sock`")
         self._socket = settings.text("socket")
         self._timeout_s = settings.number("timeout", 0.01, 60)
         self._path = self._socket.removeprefix("unix:") if self._socket.startswith(("unix:", "/")) else None
@@ -95,9 +97,13 @@ class HAProxy:
             )
         if await self._servers(commands.backend, deadline) != commands.seen:
             raise Conflict(f"{change.route}: the servers of {commands.backend} have changed since they were read")
-        for part in (commands.more, commands.less):
-            for line in _lines(part):
-                self._check(change, await self._ask(line, deadline))
+        await self._send(change, commands.more, deadline)
+        if commands.less:
+            # Another writer may have come in between: what is to be left must carry before anything is taken away.
+            standing = await self._servers(commands.backend, deadline) or {}
+            if out := [s for s in commands.keep if s not in standing or standing[s].carries == 0]:
+                raise Conflict(f"{change.route}: {', '.join(out)} left service meanwhile: nothing is taken away")
+            await self._send(change, commands.less, deadline)
         self._fences[change.route] = change.fence
         return Receipt(change.route, f"{len(commands.more) + len(commands.less)} commands")
 
@@ -117,6 +123,10 @@ class HAProxy:
             return parse_state(text, backend)
         except ValueError as error:
             raise self._meaning(text) or Refused(f"{self._socket}: {error}") from None
+
+    async def _send(self, change: Change, commands: Iterable[str], deadline: float) -> None:
+        for line in _lines(commands):
+            self._check(change, await self._ask(line, deadline))
 
     def _check(self, change: Change, text: str) -> None:
         if said := text.strip():

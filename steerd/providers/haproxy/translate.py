@@ -54,13 +54,15 @@ class Server:
 class Commands:
     """The payload of a change: `more` must succeed before `less` is sent, so that the backend is never empty.
 
-    `seen` are the servers as read; `apply` compares them right before it writes.
+    `seen` are the servers as read; `apply` compares them right before it writes. `keep` are the servers that carry traffic once
+    `more` is done; `apply` looks at them again before it sends `less`.
     """
 
     backend: str
     seen: Mapping[str, Server]
     more: tuple[str, ...]
     less: tuple[str, ...]
+    keep: tuple[str, ...] = ()
 
 
 def parse_state(text: str, backend: str) -> dict[str, Server]:
@@ -141,7 +143,7 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
         raise Misconfigured(
             f"{route.key}: HAProxy has no backend {route.name!r} with servers", "compare `backend` with haproxy.cfg"
         )
-    more, less, kept = [], [], 0
+    more, less, keep = [], [], []
     for member in desired.members:
         if not 0 <= member.weight <= WEIGHT_MAX:
             raise ValueError(f"{route.key}: weight {member.weight} of {member.target} is not from 0 to {WEIGHT_MAX}")
@@ -154,8 +156,9 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
         up, down = _commands(f"{route.name}/{name}", server, member.weight)
         more += up
         less += down
-        kept += member.weight > 0 and not server.maint
-    if not kept:
+        if member.weight > 0 and not server.maint:
+            keep.append(name)
+    if not keep:
         raise Refused(
             f"{route.key}: every server of {route.name} that should serve is in maintenance, set outside of steerd",
             "end the maintenance of one: `set server BACKEND/SERVER state ready`",
@@ -164,7 +167,7 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
         route=route.key,
         desired=desired,
         fence=fence,
-        payload=Commands(route.name, servers, tuple(more), tuple(less)),
+        payload=Commands(route.name, servers, tuple(more), tuple(less), tuple(keep)),
         nothing=not more and not less,
         summary="; ".join(c.removeprefix("set server ") for c in (*more, *less)) or f"{route.name}: unchanged",
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import dns.flags
 import dns.message
@@ -18,7 +17,9 @@ import dns.tsigkeyring
 
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
-from steerd.providers.asking import EDNS_PAYLOAD, Server, addresses, ask, parse_server, remaining_s
+from steerd.providers import authority
+from steerd.providers.asking import Server, addresses, ask, parse_server, remaining_s
+from steerd.providers.authority import TRANSPORTS, Transport, question, servers_of
 from steerd.providers.base import (
     Change,
     Conflict,
@@ -36,14 +37,6 @@ from steerd.providers.rfc2136.translate import TYPES, Rdatas, Seen, check_route,
 from steerd.providers.settings import Settings
 
 __all__ = ["Rfc2136"]
-
-Transport = Literal["udp", "tcp"]
-
-TRANSPORTS: tuple[Transport, ...] = ("udp", "tcp")
-"""Clients use both; a firewall or a full listener may break one only."""
-
-UDP_TRIES = 3
-"""A lost datagram must not look like a server out of sync."""
 
 MOVED_ON = {
     dns.rcode.NXRRSET: "a record set is gone or has other values than were read",
@@ -142,11 +135,10 @@ class Rfc2136:
     async def _rrset(
         self, server: Server, name: str, kind: str, deadline: float, transport: Transport, *, signed: bool
     ) -> dns.rrset.RRset | None:
-        query = dns.message.make_query(name, kind, use_edns=0, payload=EDNS_PAYLOAD)
-        query.flags &= ~dns.flags.RD
+        query = question(name, kind)
         if signed:
             self._sign(query)
-        answer = await self._answer(query, server, transport, deadline)
+        answer = await authority.answer(query, server, transport, deadline, self._timeout_s)
         rcode = answer.rcode()
         if rcode == dns.rcode.REFUSED:
             raise Misconfigured(
@@ -164,23 +156,6 @@ class Rfc2136:
             raise Unreachable(f"{server} answers {dns.rcode.to_text(rcode)} for {name} {kind}")
         owner = dns.name.from_text(name)
         return next((r for r in answer.answer if r.name == owner and r.rdtype == dns.rdatatype.from_text(kind)), None)
-
-    async def _answer(
-        self, query: dns.message.Message, server: Server, transport: Transport, deadline: float
-    ) -> dns.message.Message:
-        if transport == "tcp":
-            return await ask(query, server, "tcp", deadline, self._timeout_s)
-        for attempt in range(UDP_TRIES):
-            try:
-                answer = await ask(query, server, "udp", deadline, self._timeout_s / UDP_TRIES)
-            except Unreachable:
-                if attempt == UDP_TRIES - 1:
-                    raise
-                continue
-            if answer.flags & dns.flags.TC:
-                return await ask(query, server, "tcp", deadline, self._timeout_s)  # as every resolver would
-            return answer
-        raise AssertionError("the loop above returns or raises")
 
     # -- verifying -------------------------------------------------------------------------------------------------
 
@@ -202,31 +177,19 @@ class Rfc2136:
         """The servers to ask, the primary first, and remarks on those that cannot be asked."""
         if self._verify:
             return list(dict.fromkeys((self._server, *self._verify))), []
-        servers, notes = [self._server], []
         apex = await self._rrset(self._server, self._zone.to_text(), "NS", deadline, "tcp", signed=True)
         own = await addresses(self._server.host, self._server.port, remaining_s(deadline, self._timeout_s))
-        for target in sorted(r.target.to_text() for r in apex or () if isinstance(r, dns.rdtypes.ANY.NS.NS)):
-            try:
-                found = await self._ns_addresses(target, deadline)
-            except ProviderError as error:
-                notes.append(f"name server {target} was not asked: {error.text}")
-                continue
-            # The primary listed among the NS is asked once, on the port it was configured with.
-            servers += [Server(a) for a in found if a not in own]
-        return list(dict.fromkeys(servers)), notes
+        targets = [r.target.to_text() for r in apex or () if isinstance(r, dns.rdtypes.ANY.NS.NS)]
 
-    async def _ns_addresses(self, target: str, deadline: float) -> list[str]:
-        if dns.name.from_text(target).is_subdomain(self._zone):
-            sets = [
-                await self._rrset(self._server, target, kind, deadline, "tcp", signed=True) for kind in ("A", "AAAA")
-            ]
-            found = [r.to_text() for rrset in sets for r in rrset or ()]
-        else:
-            found = await addresses(target, 53, remaining_s(deadline, self._timeout_s))
-        usable = [a for a in found if await _has_way_to(a)]
-        if not usable:
-            raise Unreachable(f"{target} has no address that can be reached from here")
-        return usable
+        async def in_zone(target: str) -> list[str] | None:
+            if not dns.name.from_text(target).is_subdomain(self._zone):
+                return None
+            sets = [await self._rrset(self._server, target, k, deadline, "tcp", signed=True) for k in ("A", "AAAA")]
+            return [r.to_text() for rrset in sets for r in rrset or ()]
+
+        servers, notes = await servers_of(targets, in_zone, deadline, self._timeout_s)
+        # The primary listed among the NS is asked once, on the port it was configured with.
+        return list(dict.fromkeys((self._server, *(s for s in servers if s.host not in own)))), notes
 
     # -- signing and refusals --------------------------------------------------------------------------------------
 
@@ -292,16 +255,3 @@ def _server(settings: Settings, key: str, text: str) -> Server:
 
 def _rdatas(rrset: dns.rrset.RRset | None) -> Rdatas:
     return frozenset(rrset or ())
-
-
-async def _has_way_to(address: str) -> bool:
-    """False when this host has no route for the address's family (an IPv4-only host and a server's AAAA)."""
-    loop = asyncio.get_running_loop()
-    try:
-        transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=(address, 53))
-    except OSError as error:
-        if error.errno in (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EHOSTUNREACH):
-            return False
-        raise Unreachable(f"{address}: {error}") from None
-    transport.close()
-    return True

@@ -61,13 +61,17 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """The payload of a change. `seen` becomes the prerequisites; `add` and `delete` are type -> values."""
+    """The payload of a change. `seen` becomes the prerequisites; `add` and `delete` are type -> values.
+
+    `anew` are the types whose whole set is written again, for the sake of its TTL.
+    """
 
     name: str
     seen: Seen
     add: Mapping[str, frozenset[str]]
     delete: Mapping[str, frozenset[str]]
     ttl_s: int
+    anew: frozenset[str] = frozenset()
 
 
 def check_route(route: Route, zone: dns.name.Name) -> dns.name.Name:
@@ -115,6 +119,7 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
     served = seen.served
     add: dict[str, frozenset[str]] = {}
     delete: dict[str, frozenset[str]] = {}
+    anew = frozenset(t for t, ttl_s in seen.ttls.items() if t in route.types and ttl_s != ttl_of(route))
     for kind in route.types:
         before = served.get(kind, frozenset())
         foreign = before - own
@@ -124,8 +129,7 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
                 "delete it or list it under the route's `targets`: steerd does not replace records of others",
             )
         keep_type(route, kind, before, foreign | wanted[kind])
-        # Every wanted value is sent, also those that stand already: that is what gives the whole set its TTL.
-        add[kind] = wanted[kind]
+        add[kind] = wanted[kind] | (foreign if kind in anew else frozenset())
         delete[kind] = (before & own) - wanted[kind]
     added = frozenset(v for kind, vs in add.items() for v in vs - served.get(kind, frozenset()))
     same = as_desired(route, desired, served, seen.ttls)
@@ -134,7 +138,7 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
         route=route.key,
         desired=desired,
         fence=fence,
-        payload=Update(route.name, seen, {} if same else add, {} if same else delete, ttl_of(route)),
+        payload=Update(route.name, seen, {} if same else add, {} if same else delete, ttl_of(route), anew),
         nothing=same and not needs_fence(seen.fence, fence),
         summary=summary(route.name, added, removed, fence_only=same),
     )
@@ -155,13 +159,18 @@ def message(zone: dns.name.Name, change: Change) -> dns.update.UpdateMessage:
         made.present(place, *update.seen.txt)
     else:
         made.absent(place, "TXT")
+    # A set has one TTL. Adding to it changes that on BIND and not on Knot, so a set of another TTL is written anew, which no client
+    # sees half done: an update is atomic (RFC 2136, 3.7).
+    for kind in sorted(update.anew if update.add else ()):
+        if kind != "CNAME":
+            made.delete(name, kind)
     # Additions first: a server carries the section out in order (RFC 2136, 3.4.2): the set is never empty in between.
     for kind, values in update.add.items():
         if values:
             made.add(name, update.ttl_s, *(rdata_of(kind, v) for v in sorted(values)))
     for kind, values in update.delete.items():
         # A CNAME is replaced by adding its successor (RFC 2136, 3.4.2.2).
-        if values and kind != "CNAME":
+        if values and kind != "CNAME" and kind not in update.anew:
             made.delete(name, *(rdata_of(kind, v) for v in sorted(values)))
     new = fence_rdata(change.fence)
     made.add(place, update.ttl_s, new)

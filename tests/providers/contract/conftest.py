@@ -13,7 +13,16 @@ from tests.providers.contract.aws_rigs import (  # noqa: F401  fixtures are foun
     global_accelerator_rig,
     route53_rig,
 )
-from tests.providers.contract.rigs import BindRig, EmbeddedRig, HAProxyRig, MemoryRig, Rig
+from tests.providers.contract.rigs import (
+    BeaconRig,
+    BindRig,
+    EmbeddedRig,
+    EnvoyRig,
+    HAProxyRig,
+    MemoryRig,
+    PowerDNSRig,
+    Rig,
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +34,31 @@ def haproxy_rig() -> Iterator[Rig]:
         rig.haproxy.stop()
 
 
-@pytest.fixture(params=["memory", "embedded", "rfc2136", "haproxy", "route53", "arc", "elbv2", "global_accelerator"])
+SHARED = {
+    "rfc2136": "bind_rig",
+    "rfc2136-knot": "knot_rig",
+    "haproxy": "haproxy_rig",
+    "powerdns": "lua_rig",
+    "powerdns-membership": "plain_rig",
+    "route53": "route53_rig",
+    "arc": "arc_rig",
+    "elbv2": "elbv2_rig",
+    "global_accelerator": "global_accelerator_rig",
+}
+"""Rig -> its fixture: it lives as long as its server does, so names must not repeat over tests."""
+
+
+@pytest.fixture(params=["memory", "beacon", "embedded", "envoy", "envoy-file", *SHARED])
 def rig(request: pytest.FixtureRequest) -> Rig:
     if request.param == "memory":
         return MemoryRig()
+    if request.param == "beacon":
+        return BeaconRig()
     if request.param == "embedded":
         return EmbeddedRig()
-    # Names must not repeat over tests on one server: these rigs live as long as it does.
-    shared = request.getfixturevalue("bind_rig" if request.param == "rfc2136" else f"{request.param}_rig")
+    if request.param.startswith("envoy"):
+        return EnvoyRig(request.getfixturevalue("tmp_path"), path=request.param == "envoy-file")
+    shared = request.getfixturevalue(SHARED[request.param])
     assert isinstance(shared, Rig)
     return shared
 
@@ -40,6 +66,21 @@ def rig(request: pytest.FixtureRequest) -> Rig:
 @pytest.fixture(scope="module")
 def bind_rig(request: pytest.FixtureRequest) -> Rig:
     return BindRig(request.getfixturevalue("named"))
+
+
+@pytest.fixture(scope="module")
+def knot_rig(request: pytest.FixtureRequest) -> Rig:
+    return BindRig(request.getfixturevalue("knot"))
+
+
+@pytest.fixture(scope="module")
+def lua_rig(request: pytest.FixtureRequest) -> Rig:
+    return PowerDNSRig(request.getfixturevalue("pdns"), lua=True)
+
+
+@pytest.fixture(scope="module")
+def plain_rig(request: pytest.FixtureRequest) -> Rig:
+    return PowerDNSRig(request.getfixturevalue("pdns"), lua=False)
 
 
 @pytest.fixture

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 import socket
+import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +18,12 @@ from steerd.model.fleet import Fleet, ProviderSpec, Secret
 from steerd.model.route import Desired, Fence, Member, Route, Target
 from steerd.providers import registry
 from steerd.providers.base import Context, Provider, Unreachable
+from steerd.providers.beacon.client import Beacon
 from steerd.providers.memory import Fault, Memory, System
 from tests.support import dnsclient
 from tests.support.haproxy import HAProxy
 from tests.support.named import Named
+from tests.support.pdns import Pdns
 from tests.support.servers import free_port
 
 ZONES = ("za", "zb", "zc")
@@ -43,6 +49,8 @@ class Rig(ABC):
     kind: str
     top = 100
     """A large weight; 1 with membership."""
+    shared = True
+    """Somebody else can write there too."""
 
     def __init__(self) -> None:
         self._fences = itertools.count(1)
@@ -127,6 +135,7 @@ class MemoryRig(Rig):
 
 class EmbeddedRig(Rig):
     kind = "embedded"
+    shared = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,6 +192,153 @@ class BindRig(Rig):
 
     def outsider_removes(self, route: Route, target: str) -> None:
         self.named.remove(route.name, "A", ADDRESSES[target])
+
+
+class PowerDNSRig(Rig):
+    """`lua` False: by membership."""
+
+    kind = "powerdns"
+
+    def __init__(self, pdns: Pdns, *, lua: bool) -> None:
+        super().__init__()
+        self.pdns, self.lua = pdns, lua
+        self.top = 100 if lua else 1
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "url": self.pdns.url,
+            "zone": self.pdns.zone,
+            "api_key": Secret("env", "PDNS"),
+            "verify": (self.pdns.server,),
+            "lua": self.lua,
+        }
+
+    def provider(self) -> Provider:
+        return registry.build(context("powerdns", self.settings(), self.pdns.api_key))
+
+    def route(self) -> Route:
+        made = super().route()
+        name = f"{'lua' if self.lua else 'plain'}-{made.name}"
+        return replace(made, name=name, key=f"it/{name}")
+
+    def serving(self, route: Route) -> set[str]:
+        # A weighted answer is one address: what may be drawn stands in the record.
+        texts = self.pdns.contents(route.name, "LUA") if self.lua else self.pdns.query(route.name)
+        assert self.pdns.query(route.name), "an answer without any address"
+        return {z for z in ZONES if any(re.search(rf"{re.escape(ADDRESSES[z])}\b", t) for t in texts)}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            settings = {**self.settings(), "url": f"http://127.0.0.1:{port}"}
+            yield registry.build(context("powerdns", settings, self.pdns.api_key))
+
+    def add_foreign(self, route: Route) -> None:
+        if not self.lua:
+            self.pdns.put(route.name, "A", [*self.pdns.contents(route.name, "A"), "198.51.100.77"])
+            return
+        [text] = self.pdns.contents(route.name, "LUA")
+        self.pdns.put(route.name, "LUA", [text.replace("pickwrandom({", "pickwrandom({{7, '198.51.100.77'}, ")])
+
+    def has_foreign(self, route: Route) -> bool:
+        return "{7,'198.51.100.77'}" in self.pdns.contents(route.name, "LUA")[0] if self.lua else (
+            "198.51.100.77" in self.pdns.query(route.name)
+        )  # fmt: skip
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        address = ADDRESSES[target]
+        if not self.lua:
+            self.pdns.put(route.name, "A", [c for c in self.pdns.contents(route.name, "A") if c != address])
+            return
+        [text] = self.pdns.contents(route.name, "LUA")
+        self.pdns.put(
+            route.name, "LUA", [re.sub(rf"\{{\d+,'{re.escape(address)}'\}},?", "", text).replace(",})", "})")]
+        )
+
+
+class EnvoyRig(Rig):
+    """What the discovery service would give to an Envoy that asks; `path` True: what stands in the file."""
+
+    kind = "envoy"
+
+    def __init__(self, directory: Path, *, path: bool) -> None:
+        super().__init__()
+        self.directory, self.path, self.port = directory, path, 0
+        self.shared = path
+
+    def provider(self) -> Provider:
+        if self.path:
+            return registry.build(context("envoy", {"path": str(self.directory / "{name}.json")}))
+        self.port = free_port()
+        return registry.build(context("envoy", {"listen": f"127.0.0.1:{self.port}"}))
+
+    def desired(self, route: Route, weights: dict[str, int]) -> Desired:
+        made = super().desired(route, weights)
+        return Desired(tuple(replace(m, values=tuple(f"{v}:8000" for v in m.values)) for m in made.members))
+
+    def route(self) -> Route:
+        made = super().route()
+        targets = tuple(Target(z, (f"e-{z}",), {f"e-{z}": (f"{ADDRESSES[z]}:8000",)}) for z in ZONES)
+        return replace(made, targets=targets)
+
+    def file(self, route: Route) -> Path:
+        return self.directory / f"{route.name}.json"
+
+    def assignment(self, route: Route) -> Any:
+        if self.path:
+            return json.loads(self.file(route).read_text())["resources"][0]
+        body = json.dumps({"resource_names": [route.name]}).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v3/discovery:endpoints", body)
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return json.load(answer)["resources"][0]
+
+    def serving(self, route: Route) -> set[str]:
+        entries = [e for e in self.assignment(route)["endpoints"] if e.get("load_balancing_weight", 0) > 0]
+        hosts = [h for e in entries for h in e["lb_endpoints"] if h.get("health_status") != "DRAINING"]
+        found = {h["endpoint"]["address"]["socket_address"]["address"] for h in hosts}
+        return {z for z in ZONES if ADDRESSES[z] in found}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        yield self.provider()  # never opened: nothing listens
+
+    def _edit(self, route: Route, edit: Callable[[Any], None]) -> None:
+        data = json.loads(self.file(route).read_text())
+        edit(data["resources"][0]["endpoints"])
+        self.file(route).write_text(json.dumps(data))
+
+    def add_foreign(self, route: Route) -> None:
+        host = {"endpoint": {"address": {"socket_address": {"address": "198.51.100.77", "port_value": 80}}}}
+        self._edit(
+            route, lambda e: e.append({"locality": {"zone": "zx"}, "load_balancing_weight": 7, "lb_endpoints": [host]})
+        )
+
+    def has_foreign(self, route: Route) -> bool:
+        [entry] = [e for e in self.assignment(route)["endpoints"] if e["locality"].get("zone") == "zx"]
+        return bool(entry["load_balancing_weight"] == 7 and "198.51.100.77" in str(entry))
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self._edit(
+            route, lambda entries: entries.pop(next(i for i, e in enumerate(entries) if ADDRESSES[target] in str(e)))
+        )
+
+
+class BeaconRig(Rig):
+    """What the provider was told; `/beacon/NAME` itself is tested with the coordinator."""
+
+    kind = "beacon"
+    top = 1
+    shared = False
+
+    def provider(self) -> Provider:
+        made = registry.build(context("beacon", {}))
+        assert isinstance(made, Beacon)
+        self.made = made
+        return made
+
+    def serving(self, route: Route) -> set[str]:
+        lit = self.made._lit.get(route.key)
+        return {t for t, on in lit.names.items() if on} if lit else set()
 
 
 class HAProxyRig(Rig):

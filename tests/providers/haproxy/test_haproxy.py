@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steerd.model.fleet import Fleet, ProviderSpec
@@ -22,8 +22,10 @@ from steerd.providers import registry
 from steerd.providers.base import Change, Conflict, Context, Misconfigured, Provider, Refused, Unreachable
 from steerd.providers.haproxy.client import _lines
 from steerd.providers.haproxy.translate import Server, observed_from, parse_state, translate
+from tests.support.gate import Gate
 from tests.support.haproxy import HAProxy
 from tests.support.servers import free_port
+from tests.support.wait import until
 
 SEQ = itertools.count(1)
 ENDPOINTS = ("e1", "e2", "e3")
@@ -33,7 +35,9 @@ BIG = {f"server-with-a-long-name-{i:04}": (f"127.0.0.1:{9200 + i}", 1) for i in 
 
 @pytest.fixture(scope="module")
 def haproxy() -> Iterator[HAProxy]:
-    backends = dict.fromkeys(("chat", "maint", "fixed", "hash", "operator", "partial", "edited", "drained"), SERVERS)
+    backends = dict.fromkeys(
+        ("chat", "overtaken", "maint", "fixed", "hash", "operator", "partial", "edited", "drained"), SERVERS
+    )
     with tempfile.TemporaryDirectory(prefix="ha") as directory:
         made = HAProxy(
             Path(directory),
@@ -155,6 +159,39 @@ async def test_an_edit_between_read_and_write_is_noticed(haproxy: HAProxy) -> No
     with pytest.raises(Conflict, match="changed since"):
         await provider.apply(change, deadline())
     assert haproxy.weights("edited") == {"s1": 10, "s2": 10, "s3": 99}
+
+
+async def test_a_stale_write_that_slips_through_is_seen_and_set_right(haproxy: HAProxy) -> None:
+    """No compare-and-set: a writer paused between its comparison and its commands lands late. The next look shows it."""
+    where, wanted = route("overtaken"), desired(e1=0, e2=20, e3=20)
+    with Gate("127.0.0.1", haproxy.stats_port, hold=b"set server") as gate:
+        paused, current = make(haproxy, socket=f"127.0.0.1:{gate.port}", timeout=20), make(haproxy)
+        observed = await paused.read(where, deadline())
+        stale = paused.translate(where, desired(e1=99, e2=0, e3=0), observed, Fence("acme", 1, next(SEQ), "p"))
+        late = asyncio.create_task(paused.apply(stale, deadline(20)))
+        await until(lambda: gate.holding)
+        change = await write(current, where, wanted)
+        assert (await current.verify(where, change, deadline())).in_sync
+        gate.release()
+        # It looks again before it takes anything away: two writers together could leave nothing in service.
+        with pytest.raises(Conflict, match="s1 left service meanwhile"):
+            await late
+        assert (await current.verify(where, change, deadline())).in_sync
+    with Gate("127.0.0.1", haproxy.stats_port, hold=b"state drain") as gate:
+        paused = make(haproxy, socket=f"127.0.0.1:{gate.port}", timeout=20)
+        observed = await paused.read(where, deadline())
+        stale = paused.translate(where, desired(e1=99, e2=0, e3=20), observed, Fence("acme", 1, next(SEQ), "p"))
+        late = asyncio.create_task(paused.apply(stale, deadline(20)))
+        await until(lambda: gate.holding)
+        change = await write(current, where, wanted)
+        gate.release()
+        await late
+    verified = await current.verify(where, change, deadline())
+    assert not verified.in_sync
+    assert "overtaken/s2 carries weight 0, not 20" in verified.text
+    repaired = await write(current, where, wanted)
+    assert (await current.verify(where, repaired, deadline())).in_sync
+    assert current.capabilities.volatile, "so the coordinator sets a difference right without asking"
 
 
 async def test_hundreds_of_servers_take_several_lines(haproxy: HAProxy) -> None:
@@ -296,6 +333,7 @@ def obey(servers: dict[str, Server], command: str) -> None:
         servers[name] = Server(old.weight)
 
 
+@settings(max_examples=1000, deadline=None)
 @given(before=backends, weights=plans)
 def test_any_plan_ends_as_desired_and_never_empties(before: dict[str, Server], weights: dict[str, int]) -> None:
     where, wanted, fence = route("chat"), desired(**weights), Fence("acme", 1, 1, "p")
