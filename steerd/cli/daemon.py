@@ -158,6 +158,7 @@ class Daemon:
     def _make_coordinator(self, name: str) -> Coordinator:
         meters = self._telemetry.meters
         self._providers = providers_of(self._fleet, self._paces)
+        self._paces.keep(self._providers)
 
         def told() -> dict[str, Any]:
             return made.status()
@@ -327,11 +328,14 @@ class Daemon:
             try:
                 providers = changed_providers(self._fleet, fleet, self._providers, self._paces)
             except Misconfigured as error:
+                self._paces.drop()
                 return f"{error.text}: {error.action}"
             why = coordinator.reload(fleet, accepted=accepted, providers=providers)
             if why is not None:
+                self._paces.drop()
                 return why
             self._providers = providers
+            self._paces.keep(providers)
         if agent is not None:
             agent.reload(fleet)
         if fleet.listen != self._fleet.listen or fleet.telemetry != self._fleet.telemetry:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar, cast
@@ -59,6 +60,12 @@ class Calls:
         self._clock = clock
         self._rules = rules or CallRules()
         self._changes: dict[str, Change] = {}
+        self._seen: set[str] = set()
+
+    def anew(self) -> None:
+        """The lead or the config changed: routes are to be read before anything can be decided about them, which is as urgent
+        as a write."""
+        self._seen.clear()
 
     def forget(self, route: str) -> None:
         """The route left the config."""
@@ -67,11 +74,13 @@ class Calls:
     async def read(self, route: Route) -> RouteObserved | None:
         """What the provider serves now, or why that is not known; None when this coordinator may not ask."""
         try:
-            observed = await self._read(self._get(route.provider), route)
+            with urgent() if route.key not in self._seen else nullcontext():
+                observed = await self._read(self._get(route.provider), route)
         except NoLease:
             return None
         except ProviderError as error:
             return RouteObserved(route.key, None, words(error))
+        self._seen.add(route.key)
         return RouteObserved(route.key, observed)
 
     async def apply(self, route: Route, effect: Apply) -> ApplyFinished:

@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
-from steerd.providers.base import Change, Provider, ProviderError, Receipt, Unreachable, Verified
+from steerd.providers.base import Change, Misconfigured, Provider, ProviderError, Receipt, Unreachable, Verified
+from steerd.providers.errors import HeldBack
 from steerd.providers.pace import is_urgent
 
 __all__ = ["AFTER", "Circuit", "Guarded", "State"]
@@ -25,6 +26,8 @@ AFTER = 5
 """Calls in a row without an answer that open the circuit."""
 FIRST_S = 5.0
 MOST_S = 30.0
+LEAST_S = 1.0
+"""A call that has less time than this and gets no answer says nothing of the system."""
 
 State = Literal["closed", "open", "half-open"]
 
@@ -49,10 +52,10 @@ class Circuit:
             return "closed"
         return "half-open" if self._trying or self._now() >= self._until else "open"
 
-    def enter(self, name: str, *, urgent: bool) -> None:
-        """A call is about to be made. Raises `Unreachable` when it should not be."""
+    def enter(self, name: str, *, urgent: bool) -> bool:
+        """A call is about to be made; whether it is the trial. Raises `Unreachable` when it should not be made."""
         if self._unanswered < AFTER:
-            return
+            return False
         if not urgent and (self._trying or self._now() < self._until):
             wait_s = max(self._until - self._now(), 1.0)
             raise Unreachable(
@@ -61,22 +64,24 @@ class Circuit:
                 wait_s,
             )
         self._trying = True
+        return True
 
     def answered(self) -> None:
         """It answered, whatever it said."""
         self._unanswered, self._wait_s, self._trying, self._last = 0, FIRST_S, False, ""
 
     def left(self) -> None:
-        """The caller went away before an answer could be had: that says nothing."""
+        """Nothing was sent, or not waited for: that says nothing."""
         self._trying = False
 
-    def unanswered(self, why: str) -> None:
-        """It did not."""
+    def unanswered(self, why: str, *, trial: bool) -> None:
+        """It did not. Calls that were under way together open the circuit once; only a trial that fails makes the wait longer."""
         self._unanswered += 1
-        self._trying, self._last = False, why
-        if self._unanswered >= AFTER:
+        self._last = why
+        if trial:
+            self._trying, self._wait_s = False, min(2.0 * self._wait_s, MOST_S)
+        if trial or self._unanswered == AFTER:
             self._until = self._now() + self._wait_s
-            self._wait_s = min(2.0 * self._wait_s, MOST_S)
 
     def standing(self) -> dict[str, Any]:
         """For `status`: the state, calls in a row without an answer, seconds until the next try, and the last error."""
@@ -121,23 +126,31 @@ class Guarded:
         return await self._call(partial(self.provider.verify, route, change, deadline), deadline)
 
     async def _call(self, call: Callable[[], Awaitable[T]], deadline: float) -> T:
-        self.circuit.enter(self._name, urgent=is_urgent())
+        loop, circuit = asyncio.get_running_loop(), self.circuit
+        trial = circuit.enter(self._name, urgent=is_urgent())
+        fair = deadline - loop.time() >= LEAST_S  # else its silence says nothing
         try:
             result = await call()
+        except (HeldBack, Misconfigured):
+            circuit.left()  # the first was not sent, the second may not have been
+            raise
         except Unreachable as error:
-            self.circuit.unanswered(error.text)
+            self._silent(error.text, fair=fair, trial=trial)
             raise
         except ProviderError:
-            self.circuit.answered()
+            circuit.answered()
             raise
         except asyncio.CancelledError:
-            if asyncio.get_running_loop().time() >= deadline:
-                self.circuit.unanswered("no answer in time")
-            else:
-                self.circuit.left()
+            self._silent("no answer in time", fair=fair and loop.time() >= deadline, trial=trial)
             raise
         except Exception as error:
-            self.circuit.unanswered(f"{type(error).__name__}: {error}")
+            self._silent(f"{type(error).__name__}: {error}", fair=True, trial=trial)
             raise
-        self.circuit.answered()
+        circuit.answered()
         return result
+
+    def _silent(self, why: str, *, fair: bool, trial: bool) -> None:
+        if fair:
+            self.circuit.unanswered(why, trial=trial)
+        else:
+            self.circuit.left()

@@ -31,7 +31,7 @@ from steerd.coordinator.face import first_of, leader_hint, note_of, restart_need
 from steerd.coordinator.feed import Feed
 from steerd.coordinator.following import Following
 from steerd.coordinator.hooks import HookRunner, Hooks, NoHooks
-from steerd.coordinator.inbox import BATCH, INSTANT_S, Inbox
+from steerd.coordinator.inbox import Inbox
 from steerd.coordinator.journal import Journal
 from steerd.coordinator.leadership import Leadership
 from steerd.coordinator.links import AgentLink, Links
@@ -43,6 +43,7 @@ from steerd.coordinator.remote import Remote
 from steerd.coordinator.ring import Ring
 from steerd.coordinator.shown import Shown
 from steerd.coordinator.takeover import Takeover
+from steerd.coordinator.turns import work
 from steerd.core.effects import Alert, Answer, ConfirmNow, Effect, Persist, Record, RunHook
 from steerd.core.engine import Engine
 from steerd.core.events import (
@@ -55,7 +56,6 @@ from steerd.core.events import (
     OperatorCommand,
     RouteObserved,
     StateFollowed,
-    Tick,
 )
 from steerd.model.fleet import Fleet
 from steerd.model.plan import HardState
@@ -168,7 +168,7 @@ class Coordinator(Shown):
                 self._executor.start(group)
                 self._hooks.start(group)
                 self._running = True
-                parts = (self._work, self._pipeline.run, self._outbox.run, self._reads.run, self._takeover.run)
+                parts = (self._turns, self._pipeline.run, self._outbox.run, self._reads.run, self._takeover.run)
                 beside = (self._following, self._blindness, self._demands, self._remote, self._deputy, self._beacons)
                 tasks = [group.create_task(part()) for part in (*parts, *(b.run for b in beside))]
                 await self._connections.open(group, OPEN_WITHIN_S)
@@ -212,31 +212,8 @@ class Coordinator(Shown):
 
     # -- the loop -------------------------------------------------------------------------------------------------
 
-    async def _work(self) -> None:
-        """Step through what comes in; a Tick when nothing came until the engine asked for one."""
-        while True:
-            await self._take_in()
-            now = self._clock.now()
-            if not await self._inbox.wait(max(self._engine.wake_at(now) - now, 0.001)):
-                self._step(Tick(), self._clock.now())
-
-    async def _take_in(self) -> None:
-        """Step through what waits, frames as of one time: a Tick at the end has them judged together."""
-        if not self._inbox:
-            return
-        now = self._clock.now()
-        until = now + INSTANT_S
-        for nth in range(1, len(self._inbox) + 1):
-            event = self._inbox.take()
-            if not isinstance(event, BallotReceived):
-                now = self._clock.now()
-            self._step(event, now)
-            if nth % BATCH == 0:
-                await asyncio.sleep(0)
-            if self._clock.now() > until:
-                break
-        if self._engine.wake_at(now) <= now:
-            self._step(Tick(), now)
+    async def _turns(self) -> None:
+        await work(self._inbox, self._clock, self._engine.wake_at, self._step)
 
     def _step(self, event: Event, now: float) -> None:
         if isinstance(event, LeadershipChanged):

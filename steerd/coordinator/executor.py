@@ -68,6 +68,7 @@ class Executor:
         """A new config. Work in progress goes on with the route it began with."""
         for gone in self._routes.keys() - routes.keys():
             self._calls.forget(gone)
+        self._calls.anew()
         self._routes = dict(routes)
 
     def submit(self, effect: Apply | Verify) -> None:

@@ -8,13 +8,9 @@ from functools import partial
 
 from steerd.core.events import BallotReceived, Event
 
-__all__ = ["BATCH", "INSTANT_S", "Inbox"]
+__all__ = ["Inbox"]
 
 MOST_FRAMES = 10_000
-BATCH = 8
-"""Events in a row before other tasks get their turn."""
-INSTANT_S = 0.02
-"""Frames that wait together are taken as of one time; those that are left after this long, as of another."""
 
 
 class Inbox:

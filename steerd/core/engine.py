@@ -80,7 +80,7 @@ class Engine:
         kind = type(event)
         ballot = kind is ev.BallotReceived
         if instant.at is not None and (now > instant.at or not (ballot or kind is ev.Tick)):
-            self._close(instant.at)
+            self._close_before(kind, instant.at)
         world.now = now
         self._handlers[kind](event, now)
         if ballot:
@@ -88,6 +88,13 @@ class Engine:
         else:
             self._close(now)
         return _persist_before_answers(world.out) if world.out else ()
+
+    def _close_before(self, kind: type[ev.Event], at: float) -> None:
+        """Judges an instant that is over. Where the news is of the lead itself, nobody may act on it any more, or not yet."""
+        world = self.world
+        leading, world.leading = world.leading, world.leading and kind is not ev.LeadershipChanged
+        self._close(at)
+        world.leading = leading
 
     def _close(self, now: float) -> None:
         """Judges what came up to `now`: votes, alarms, and every service that they touch."""

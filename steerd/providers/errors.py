@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["Conflict", "Misconfigured", "ProviderError", "Refused", "Throttled", "Unreachable"]
+__all__ = ["Conflict", "HeldBack", "Misconfigured", "ProviderError", "Refused", "Throttled", "Unreachable"]
 
 
 class ProviderError(Exception):
@@ -29,6 +29,10 @@ class Throttled(ProviderError):
     """The system asks us to slow down; `retry_after_s` where it says how long."""
 
     result = "throttled"
+
+
+class HeldBack(Throttled):
+    """Our own pace held the call back: nothing was sent."""
 
 
 class Refused(ProviderError):

@@ -8,12 +8,12 @@ carries out a decision may use all of it (`urgent`). A `Retry-After` holds every
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from steerd.providers.errors import Throttled
+from steerd.providers.errors import HeldBack
 
 __all__ = ["KEPT_BACK", "Pace", "Paces", "is_urgent", "urgent"]
 
@@ -74,12 +74,12 @@ class Pace:
         self._routine = _Bucket(rate_per_s * (1.0 - KEPT_BACK), max(1.0, most * (1.0 - KEPT_BACK)))
 
     async def take(self, deadline: float) -> None:
-        """Waits for a call's turn. Raises `Throttled`, with when to come again, if that is not before `deadline`."""
+        """Waits for a call's turn. Raises `HeldBack`, with when to come again, if that is not before `deadline`."""
         self._waiting += 1
         try:
             while (wait_s := self.wait_s(urgent=is_urgent())) > 0.0:
                 if self._now() + wait_s >= deadline:
-                    raise Throttled(
+                    raise HeldBack(
                         f"the account's {self.rate_per_s:g} calls per second are used up, the next is free in {wait_s:.1f} s",
                         "if this lasts, ask for a higher limit, raise `calls_per_s`, or let fewer tools share the account",
                         wait_s,
@@ -117,22 +117,33 @@ class Pace:
 
 
 class Paces:
-    """The accounts of one process: providers on one account share one pace, whatever their entries are called."""
+    """The accounts of one process: providers on one account share one pace, whatever their entries are called. The lowest rate that
+    an entry in force names holds for all of them."""
 
     def __init__(self) -> None:
         self._paces: dict[str, Pace] = {}
         self._shares: dict[str, tuple[str, float]] = {}
+        self._asked: dict[str, tuple[str, float]] = {}
 
     def share(self, provider: str, account: str, rate_per_s: float) -> Pace:
-        """The pace of `account`, for the entry `provider`. The lowest rate that any of its entries names holds for all."""
-        self._shares[provider] = account, rate_per_s
-        lowest = min(rate for shared, rate in self._shares.values() if shared == account)
-        pace = self._paces.setdefault(account, Pace(lowest))
-        if pace.rate_per_s != lowest:
-            pace.limit(lowest)
-        return pace
+        """The pace of `account`, for the entry `provider`. Its rate counts once the entry is in force (`keep`)."""
+        self._asked[provider] = account, rate_per_s
+        return self._paces.setdefault(account, Pace(rate_per_s))
+
+    def keep(self, providers: Collection[str]) -> None:
+        """These entries are in force now, and no others."""
+        shares = self._shares | self._asked
+        self._shares, self._asked = {name: shares[name] for name in providers if name in shares}, {}
+        for account, pace in self._paces.items():
+            lowest = min((rate for shared, rate in self._shares.values() if shared == account), default=pace.rate_per_s)
+            if pace.rate_per_s != lowest:
+                pace.limit(lowest)
+
+    def drop(self) -> None:
+        """What was asked for since the last `keep` is not wanted after all."""
+        self._asked.clear()
 
     def standing(self, provider: str) -> dict[str, Any] | None:
         """For `status`; None where the entry has no limit of its own."""
-        shared = self._shares.get(provider)
+        shared = self._shares.get(provider) or self._asked.get(provider)
         return self._paces[shared[0]].standing() if shared else None

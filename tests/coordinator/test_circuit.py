@@ -14,7 +14,9 @@ from steerd.coordinator.connections import Connections
 from steerd.core.events import RouteObserved
 from steerd.model.route import Member, Observed, Route
 from steerd.providers.base import Refused
+from steerd.providers.errors import HeldBack
 from steerd.providers.memory import Fault, Memory, Record, System
+from steerd.providers.pace import urgent
 from tests.coordinator.rig import VirtualClock
 from tests.coordinator.test_executor import apply, route
 from tests.support.virtual_loop import run_virtual
@@ -46,9 +48,12 @@ class World:
         self.calls = Calls(self.connections.get, lambda: 10.0, self.clock)
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[World]:
+    async def open(self, *, known: bool = True) -> AsyncIterator[World]:
         async with asyncio.TaskGroup() as group:
             await self.connections.open(group, 1.0)
+            if known:
+                assert (await self.read()).observed is not None
+                self.provider.reads = 0
             yield self
 
     async def read(self) -> RouteObserved:
@@ -83,6 +88,59 @@ def test_after_five_calls_without_an_answer_reads_stay_away_and_come_back(how: s
             await asyncio.sleep(2 * FIRST_S)
             assert (await w.read()).observed is not None
             assert (w.told["circuit"], w.told["unanswered"], w.told["last_error"]) == ("closed", 0, "")
+
+    run_virtual(main())
+
+
+def test_calls_under_way_together_open_the_circuit_once() -> None:
+    async def main() -> None:
+        async with World().open() as w:
+            w.provider.silent = True
+            await asyncio.gather(*(w.read() for _ in range(3 * AFTER)))
+            assert (w.told["circuit"], w.told["unanswered"]) == ("open", 3 * AFTER)
+            assert w.told["again_in_s"] == pytest.approx(FIRST_S, abs=0.2)
+
+    run_virtual(main())
+
+
+def test_what_was_never_read_is_asked_for_whatever_the_circuit() -> None:
+    """Nothing is decided about a service before one of its routes was read: such a read is as urgent as a write."""
+
+    async def main() -> None:
+        async with World().open(known=False) as w:
+            w.system.down = True
+            for _ in range(3 * AFTER):
+                await w.read()
+            assert w.provider.reads == 3 * AFTER
+            w.system.down = False
+            assert (await w.read()).observed is not None
+            assert w.told["circuit"] == "closed"
+            w.system.down = True
+            w.calls.anew()
+            for _ in range(3 * AFTER):
+                await w.read()
+            assert w.provider.reads == 6 * AFTER + 1
+
+    run_virtual(main())
+
+
+def test_a_call_without_time_and_one_that_our_pace_held_back_say_nothing() -> None:
+    async def main() -> None:
+        async with World().open() as w:
+            dns, loop = w.connections.get("dns"), asyncio.get_running_loop()
+            w.provider.silent = True
+            for _ in range(2 * AFTER):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.2):
+                        await dns.read(route("x"), loop.time() + 0.1)
+            assert (w.told["circuit"], w.told["unanswered"]) == ("closed", 0)
+            for _ in range(AFTER):
+                await w.read()
+            w.provider.silent = False
+            w.system.reads.append(Fault(HeldBack("later")))
+            with urgent(), pytest.raises(HeldBack):
+                await dns.read(route("x"), loop.time() + 5.0)
+            assert w.told["circuit"] == "open"
 
     run_virtual(main())
 

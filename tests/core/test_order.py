@@ -239,3 +239,18 @@ def test_any_other_event_has_what_waits_judged_first(event: ev.Event) -> None:
     out = bench.engine.step(event, now)
     first = next(e for e in out if isinstance(e, fx.Record))
     assert (first.kind, first.of, first.at) == ("health", "eua-1", now)
+
+
+def test_an_instant_that_ends_with_the_lead_moves_nothing() -> None:
+    """What came before the loss of the lead is judged, and nobody acts on it: the next leader does."""
+    bench = Bench(make_fleet({"eu": 2, "us": 2}))
+    bench.all_say(Verdict.HEALTHY)
+    bench.lead()
+    bench.all_say(Verdict.HEALTHY)
+    dead = next(iter(bench.fleet.endpoint_by_name))
+    bench.effects.clear()
+    for agent in bench.fleet.agents:
+        bench._take(agent.name, Verdict.UNHEALTHY, [dead])
+    effects = bench.engine.step(ev.LeadershipChanged(False, 3, "other"), bench.now)
+    assert not [e for e in (*bench.effects, *effects) if isinstance(e, fx.Persist | fx.Apply | fx.RunHook)]
+    assert bench.engine.status(bench.now)["services"]["chat"]["endpoints"][dead]["health"] == "down"

@@ -108,10 +108,21 @@ def test_entries_of_one_account_share_its_calls_and_the_lowest_rate_holds() -> N
         one = paces.share("r53-a", "aws:1", 5.0)
         other = paces.share("r53-b", "aws:1", 2.0)
         assert one is other
+        assert one.rate_per_s == 5.0  # none of them is in force yet
+        paces.keep(["r53-a", "r53-b"])
         assert one.rate_per_s == 2.0
         assert paces.share("r53-c", "aws:2", 5.0) is not one
-        assert paces.share("r53-b", "aws:1", 4.0) is one  # a reload
+        assert paces.share("r53-b", "aws:1", 1.0) is one  # a reload that is refused
+        paces.drop()
+        paces.keep(["r53-a", "r53-b"])
+        assert one.rate_per_s == 2.0
+        assert paces.share("r53-b", "aws:1", 4.0) is one  # one that is taken
+        paces.keep(["r53-a", "r53-b"])
         assert one.rate_per_s == 4.0
+        paces.keep(["r53-a"])  # the other one left
+        assert one.rate_per_s == 5.0
+        paces.share("r53-b", "aws:1", 4.0)
+        paces.keep(["r53-a", "r53-b"])
         await one.take(FAR)
         told = paces.standing("r53-b")
         assert told is not None
