@@ -137,6 +137,11 @@ def _write(read: Callable[[Names], Found], options: dict[str, Any]) -> None:
         found = read(names)
     except Unreadable as error:
         raise BadInput(f"{options['source'] or 'the answer'}: {error}") from error
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        what = f"something in it is not as expected ({type(error).__name__}: {error})"
+        raise BadInput(
+            f"{options['source'] or 'the answer'}: {what}; `steerd import KIND --help` says what to give"
+        ) from error
     wishes = Wishes(
         options["fleet"], options["region"], options["zone"], options["stack"], options["url"], options["model"]
     )

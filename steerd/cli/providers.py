@@ -18,6 +18,7 @@ from steerd.cli.options import print_json
 from steerd.cli.parts import resolve
 from steerd.cli.views.paint import grid, show
 from steerd.config import ConfigError, load
+from steerd.config.record_values import DNS_KINDS, SERVER_KINDS
 from steerd.model.fleet import Fleet, ProviderSpec
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Route
@@ -87,7 +88,8 @@ def test(*, name: str, file: str, write: str | None, servers: str | None, as_jso
     """A safe round trip through provider NAME of a config: open it, read every route, ask for rights.
 
     Nothing is changed without --write, and with it only SCRATCH, which must serve nobody: a DNS record is made where there
-    is none and stays (delete it when you are done), a load balancer's backend must be there. Exit code 1 when something is
+    is none and stays (delete it when you are done); a HAProxy backend must be there, with just the two servers named, which end as
+    they began. Exit code 1 when something is
     missing.
     """
     fleet = _fleet(file)
@@ -96,7 +98,7 @@ def test(*, name: str, file: str, write: str | None, servers: str | None, as_jso
         known = ", ".join(sorted(fleet.provider_by_name)) or "none"
         raise BadInput(f"{file} has no provider {name!r}; it has: {known}")
     routes = [route for route in fleet.route_by_key.values() if route.provider == name]
-    scratch = _scratch(spec, fleet, routes, write, servers) if write is not None else None
+    scratch = _scratch(spec, fleet, write, servers) if write is not None else None
     try:
         provider = registry.build(Context(fleet, spec, resolve))
     except Misconfigured as error:
@@ -116,18 +118,24 @@ def _fleet(file: str) -> Fleet:
         raise BadInput(f"{file}: {error.strerror or error}") from error
 
 
-def _scratch(spec: ProviderSpec, fleet: Fleet, routes: list[Route], write: str, servers: str | None) -> Route:
-    """The scratch route. Refuses a name that a route of the fleet writes."""
-    taken = [route for route in fleet.route_by_key.values() if route.provider == spec.name and route.name == write]
+def _scratch(spec: ProviderSpec, fleet: Fleet, write: str, servers: str | None) -> Route:
+    """The scratch route. Refuses a name that any route of the fleet writes, by whichever provider."""
+    dns = spec.kind in DNS_KINDS
+    if not dns and spec.kind not in SERVER_KINDS:
+        raise BadInput(
+            f"routes of kind {spec.kind!r} name real resources, so there is no scratch one to move: test without --write"
+        )
+    if dns:
+        write = write.rstrip(".").lower()
+    taken = [route for route in fleet.route_by_key.values() if route.name.rstrip(".").lower() == write.lower()]
     if taken:
         raise BadInput(f"{write!r} is a route of service {taken[0].service!r}: name one that serves nobody")
-    dns = registry.CAPABILITIES[spec.kind].dns
     names = [part.strip() for part in (servers or "").split(",") if part.strip()]
     if dns and servers:
         raise BadInput("--servers is for load balancers: a scratch record serves addresses kept for documentation")
     if not dns and len(names) != 2:
         raise BadInput(f"a provider of kind {spec.kind!r} needs two servers of that backend: --servers A,B")
-    return scratch_route(routes[0] if routes else None, spec.name, write, dns=dns, servers=names)
+    return scratch_route(spec.name, write, dns=dns, servers=names)
 
 
 async def _trial(
@@ -146,7 +154,7 @@ async def _trial(
         if scratch is not None and steps and all(step.ok for step in steps):
             async for step in write_trial(provider, scratch, fleet):
                 told(step)
-            if not quiet and registry.CAPABILITIES[provider.kind.name].dns:
+            if not quiet and scratch.types:
                 click.echo(
                     f"{scratch.name} stays with {', '.join(t.key for t in scratch.targets)}: delete it when you are done"
                 )

@@ -20,6 +20,8 @@ __all__ = ["KEPT_BACK", "Pace", "Paces", "is_urgent", "urgent"]
 KEPT_BACK = 0.25
 """The part of an account's calls that only writes of decisions may use."""
 
+_TINY = 1e-9
+
 _URGENT: ContextVar[bool] = ContextVar("steerd_urgent_call", default=False)
 
 
@@ -50,8 +52,9 @@ class _Bucket:
         self._at = now
 
     def wait_s(self) -> float:
-        """Seconds until one token is there."""
-        return max(0.0, (1.0 - self.left) / self.rate)
+        """Seconds until one token is there. What a sum of fractions leaves is nothing: a wait so short would never end."""
+        missing = 1.0 - self.left
+        return missing / self.rate if missing > _TINY else 0.0
 
 
 class Pace:

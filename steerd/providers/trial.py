@@ -21,6 +21,8 @@ CALL_S = 10.0
 VERIFY_S = 30.0
 SCRATCH_VALUES = ("192.0.2.1", "192.0.2.2")
 """Addresses kept for documentation (RFC 5737): a scratch record serves them and nobody can be behind them."""
+_PLAN = "test"
+"""The plan that the fence of a scratch record names."""
 
 T = TypeVar("T")
 
@@ -77,9 +79,8 @@ async def trial(provider: Provider, routes: Sequence[Route], fleet: str) -> Asyn
         yield Step("rights", True, "this system cannot tell what a key may write: `--write` tries it out")
 
 
-def scratch_route(like: Route | None, provider: str, name: str, *, dns: bool, servers: Sequence[str] = ()) -> Route:
-    """A route nobody is served from. `like` gives the settings that routes of this provider carry. DNS needs no servers:
-    the scratch record serves documentation addresses."""
+def scratch_route(provider: str, name: str, *, dns: bool, servers: Sequence[str] = ()) -> Route:
+    """A route nobody is served from. DNS needs no servers: the scratch record serves documentation addresses."""
     keys = ("steerd-a", "steerd-b") if dns else tuple(servers[:2])
     targets = tuple(
         Target(key, (key,), {key: (SCRATCH_VALUES[n],)}) if dns else Target(key, (key,), server=key)
@@ -93,16 +94,20 @@ def scratch_route(like: Route | None, provider: str, name: str, *, dns: bool, se
         per="endpoint",
         targets=targets,
         types=("A",) if dns else (),
-        settings=dict(like.settings) if like is not None else {},
     )
 
 
 async def write_trial(provider: Provider, route: Route, fleet: str) -> AsyncIterator[Step]:
-    """Moves the scratch `route`: both in, the first out, both in again. Each write is read back and verified."""
+    """Moves the scratch `route`: both in, the first out, and both in again, a load balancer's servers with the weights they had.
+    Each write is read back and verified. Nothing is written where anything else than an earlier trial's stands."""
     keys = [target.key for target in route.targets]
     top = 1 if provider.capabilities.membership else min(100, provider.capabilities.weight_max)
     try:
-        for n, weights in enumerate(((top, top), (0, top), (top, top))):
+        _, stood = await _timed(f"read {route.name}", partial(_read, provider, route), lambda _: "")
+        _refuse_what_is_used(route, stood)
+        had = tuple(stood.weights.get(key, 0) or top for key in keys)
+        last = (top, top) if route.types else had
+        for n, weights in enumerate(((top, top), (0, top), last)):
             said = ", ".join(f"{key} {'in' if weight else 'out'}" for key, weight in zip(keys, weights, strict=True))
             members = tuple(_member(route, key, weight) for key, weight in zip(keys, weights, strict=True))
             async for step in _one_write(provider, route, Desired(members), fleet, n, said):
@@ -111,22 +116,29 @@ async def write_trial(provider: Provider, route: Route, fleet: str) -> AsyncIter
         yield failed.step
 
 
+def _refuse_what_is_used(route: Route, stood: Observed) -> None:
+    """Raises `_Failed` unless `route` serves nobody: no record yet, or one of an earlier trial; a backend of these servers only."""
+    where = f"write {route.name}"
+    if stood.foreign:
+        others = ", ".join(stood.foreign)
+        raise _Failed(Step(where, False, f"others stand there too ({others}): this is no scratch", "name another one"))
+    if stood.fence is not None and stood.fence.plan != _PLAN:
+        text = f"it carries the fence of fleet {stood.fence.fleet!r}, plan {stood.fence.plan}: traffic is steered by it"
+        raise _Failed(Step(where, False, text, "name another one with --write NAME"))
+    served = {value for values in stood.values.values() for value in values}
+    if route.types and stood.exists and not served <= set(SCRATCH_VALUES):
+        raise _Failed(
+            Step(where, False, f"it serves {', '.join(sorted(served))}: this is no scratch record", "name another one")
+        )
+
+
 async def _one_write(
     provider: Provider, route: Route, desired: Desired, fleet: str, number: int, said: str
 ) -> AsyncIterator[Step]:
     _, observed = await _timed(f"read {route.name}", partial(_read, provider, route), lambda _: "")
     stands = observed.fence
-    if stands is not None and stands.fleet not in (fleet, ""):
-        raise _Failed(
-            Step(
-                f"write {route.name}",
-                False,
-                f"it carries the fence of fleet {stands.fleet!r}: this is no scratch record",
-                "name another one with --write NAME",
-            )
-        )
     epoch, seq = (stands.epoch, stands.seq) if stands is not None else (0, 0)
-    fence = Fence(fleet, epoch, seq + 1 + number, "test")
+    fence = Fence(fleet, epoch, seq + 1 + number, _PLAN)
     try:
         change = provider.translate(route, desired, observed, fence)
     except (ProviderError, ValueError) as error:

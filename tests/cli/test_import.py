@@ -148,7 +148,7 @@ WEIGHTED = {
                 "Name": "embed.acme.example.",
                 "Type": "A",
                 "SetIdentifier": f"lb-{region}",
-                "Region": region,
+                "Weight": 10,
                 "AliasTarget": {
                     "HostedZoneId": "Z32O12XQLNTSW2",
                     "DNSName": f"lb.{region}.elb.example.",
@@ -163,23 +163,58 @@ WEIGHTED = {
 
 def test_route_53_records() -> None:
     fleet = made("route53", "--hosted-zone", "Z1", "--url", "https://{address}:8443", stdin=json.dumps(WEIGHTED))
-    assert endpoints(fleet, "chat") == {
-        "chat-euw1a": ("https://192.0.2.1:8443", "region-1-a", 100.0),
-        "chat-use1a": ("https://192.0.2.2:8443", "region-1-a", 100.0),
+    assert endpoints(fleet, "chat") == {  # called as Route 53 tells its records apart
+        "euw1a": ("https://192.0.2.1:8443", "region-1-a", 100.0),
+        "use1a": ("https://192.0.2.2:8443", "region-1-a", 100.0),
     }
     chat = fleet.route_by_key["r53/chat.acme.example"]
     assert (chat.types, chat.ttl_s, chat.targets[0].values) == (
         ("A", "AAAA"),
         20.0,
-        {"chat-euw1a": ("192.0.2.1", "2001:db8::1")},
+        {"euw1a": ("192.0.2.1", "2001:db8::1")},
     )
     embed = fleet.route_by_key["r53/embed.acme.example"]
     assert embed.types == ("ALIAS",)
     assert embed.settings["alias_zone"] == "Z32O12XQLNTSW2"
-    assert {t.key: t.values for t in embed.targets}["embed-lb-us-east-1"] == {
-        "embed-lb-us-east-1": ("lb.us-east-1.elb.example",)
-    }
-    assert {r.name: r.zones for r in fleet.regions}["eu-west-1"] == ("eu-west-1-a",)
+    assert {t.key: t.values for t in embed.targets}["lb-us-east-1"] == {"lb-us-east-1": ("lb.us-east-1.elb.example",)}
+
+
+def test_records_that_steerd_could_not_write_are_left_out_with_a_word() -> None:
+    def row(name: str, key: str, **more: Any) -> dict[str, Any]:
+        value = f"192.0.2.{len(key)}"
+        return {
+            "Name": f"{name}.acme.example.",
+            "Type": "A",
+            "SetIdentifier": key,
+            "ResourceRecords": [{"Value": value}],
+            **more,
+        }
+
+    rows = [
+        row("chat", "a", Weight=1),
+        row("chat", "bb", Weight=1),
+        row("near", "eu", Region="eu-west-1"),
+        row("near", "us", Region="us-east-1"),
+        row("twin", "a", Weight=1),
+        row("twin", "c c", Weight=1),
+    ]
+    result = run("route53", "--from", "-", stdin=json.dumps({"ResourceRecordSets": rows}))
+    assert [s.name for s in whole(result.stdout).services] == ["chat"]
+    assert "near.acme.example A eu is routed by latency" in result.stdout
+    assert "twin.acme.example: set identifier 'a' is no free name here" in result.stdout
+    geo = [{"name": "g.acme.example.", "type": "A", "routingPolicy": {"geo": {"items": []}}}]
+    plain = {"name": "p.acme.example.", "type": "A", "rrdatas": ["192.0.2.8", "192.0.2.9"]}
+    assert "is routed by geo" in run("clouddns", "--from", "-", stdin=json.dumps([*geo, plain])).stdout
+
+
+def test_a_url_pattern_takes_the_host_that_was_found() -> None:
+    text = CFG.replace('"two', "two") + "  server e2 /run/e2.sock\n"
+    fleet = made("haproxy", "--url", "https://{address}:8443/{name}", stdin=text)
+    urls = {name: url for service in ("chat", "embed") for name, (url, _, _) in endpoints(fleet, service).items()}
+    assert urls["chat-s1"] == "https://10.0.1.10:8443/chat-s1"
+    assert urls["chat-s3"] == "https://[2001:db8::1]:8443/chat-s3"
+    assert urls["embed-e1"] == "https://emb.internal:8443/embed-e1"
+    assert urls["embed-e2"] == "http://embed-e2.set-me.example"  # a socket has no address
 
 
 def test_cloud_dns_records() -> None:
@@ -236,6 +271,8 @@ def test_a_traffic_manager_profile(nested: bool) -> None:
         (("route53",), "{}", "aws route53 list-resource-record-sets"),
         (("clouddns",), "not json", "no JSON"),
         (("azure-trafficmanager",), "[]", "no profile"),
+        (("route53",), '{"ResourceRecordSets": ["a"]}', "not as expected"),
+        (("clouddns",), "[1]", "not as expected"),
     ],
 )
 def test_what_is_something_else_is_told(args: tuple[str, ...], text: str, words: str) -> None:

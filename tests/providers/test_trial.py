@@ -27,7 +27,9 @@ def haproxy() -> Iterator[HAProxy]:
     servers = {f"s{n}": (f"127.0.0.1:{9300 + n}", 10) for n in (1, 2)}
     with (
         tempfile.TemporaryDirectory(prefix="ha") as directory,
-        HAProxy(Path(directory), {"chat": servers, "scratch": servers}) as made,
+        HAProxy(
+            Path(directory), {"chat": servers, "scratch": servers, "wide": {**servers, "s3": ("127.0.0.1:9303", 1)}}
+        ) as made,
     ):
         yield made
 
@@ -75,6 +77,10 @@ def test_a_scratch_backend_of_haproxy_goes_out_and_comes_back(named: Named, hapr
     result = run("test", "edge", "--config", config, "--write", "scratch", "--servers", "s1,s2")
     assert result.exit_code == 0, result.output
     assert haproxy.weights("chat") == {"s1": 10, "s2": 10}
+    assert haproxy.weights("scratch") == {"s1": 10, "s2": 10}  # as it was
+    shared = run("test", "edge", "--config", config, "--write", "wide", "--servers", "s1,s2")
+    assert shared.exit_code == 1
+    assert "others stand there too" in " ".join(shared.output.split())
     missing = run("test", "edge", "--config", config, "--write", "nowhere", "--servers", "s1,s2")
     assert missing.exit_code == 1
     assert "nowhere" in missing.output
@@ -141,16 +147,16 @@ def steps(provider: Memory, *routes: Route, write: bool = False) -> list[Step]:
 
 
 def scratch(name: str = "scratch") -> Route:
-    return scratch_route(None, "dns", name, dns=True)
+    return scratch_route("dns", name, dns=True)
 
 
-def record(weight: int = 1, fleet: str = "acme") -> Record:
-    members = {key: Member(key, weight, ("192.0.2.1",)) for key in ("steerd-a", "steerd-b")}
-    return Record({**members, "else": Member("else", 1, ())}, 30.0, Fence(fleet, 7, 3, "p"))
+def record(*others: str, plan: str = "test", value: str = "192.0.2.1") -> Record:
+    members = {key: Member(key, 1, (value,)) for key in ("steerd-a", "steerd-b")}
+    return Record({**members, **{o: Member(o, 1, ()) for o in others}}, 30.0, Fence("acme", 7, 3, plan))
 
 
 def test_what_stands_there_is_told_and_rights_that_lack_are_named() -> None:
-    judge = Judge(System(records={"scratch": record()}))
+    judge = Judge(System(records={"scratch": record("else")}))
     told = steps(judge, scratch(), scratch("new"))
     assert [step.ok for step in told] == [True] * 5
     assert "serves steerd-a 1, steerd-b 1; left alone, as it is nobody's target: else" in told[1].text
@@ -161,12 +167,39 @@ def test_what_stands_there_is_told_and_rights_that_lack_are_named() -> None:
     assert (last.ok, last.text) == (False, "route53:ChangeResourceRecordSets is missing")
 
 
-def test_another_fleets_record_is_never_a_scratch_record() -> None:
-    system = System(records={"scratch": record(fleet="other")})
+@pytest.mark.parametrize(
+    ("stood", "words"),
+    [
+        (record(plan="p7"), "traffic is steered by it"),
+        (record("else"), "others stand there too (else)"),
+        (record(value="198.51.100.7"), "it serves 198.51.100.7"),
+    ],
+)
+def test_what_serves_somebody_is_never_a_scratch_record(stood: Record, words: str) -> None:
+    system = System(records={"scratch": stood})
     last = steps(Memory(system), scratch(), write=True)[-1]
     assert not last.ok
-    assert "fleet 'other'" in last.text
+    assert words in last.text
     assert not system.log
+
+
+@pytest.mark.parametrize("name", ["chat.example.net.", "CHAT.example.net", "Chat.Example.Net."])
+def test_a_route_of_the_fleet_is_known_in_any_spelling(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "steerd.yaml"
+    path.write_text(GOOD)
+    result = run("test", "dns", "--config", str(path), "--write", name)
+    assert result.exit_code == 2
+    assert "is a route of service 'chat'" in result.output
+
+
+def test_kinds_whose_routes_name_real_resources_have_no_scratch(tmp_path: Path) -> None:
+    path = tmp_path / "steerd.yaml"
+    path.write_text(
+        GOOD.replace("ramp:", "mode: observe\nramp:").replace("providers:", "providers:\n  lb: {kind: elbv2}")
+    )
+    result = run("test", "lb", "--config", str(path), "--write", "scratch", "--servers", "a,b")
+    assert result.exit_code == 2
+    assert "name real resources" in result.output
 
 
 @pytest.mark.parametrize(
@@ -189,10 +222,10 @@ def test_each_write_is_fenced_above_what_stands_there() -> None:
     system = System(records={"scratch": record()})
     told = steps(Memory(system), scratch(), write=True)
     assert all(step.ok for step in told), told
-    assert [r.fence.seq for _, r in system.log if r.fence] == sorted({r.fence.seq for _, r in system.log if r.fence})
-    assert [{k: m.weight for k, m in r.members.items() if k != "else"} for _, r in system.log] == [
+    numbers = [r.fence.seq for _, r in system.log if r.fence]
+    assert numbers == sorted({3, *numbers} - {3})
+    assert [{k: m.weight for k, m in r.members.items()} for _, r in system.log] == [
         {"steerd-a": 100, "steerd-b": 100},
         {"steerd-a": 0, "steerd-b": 100},
         {"steerd-a": 100, "steerd-b": 100},
     ]
-    assert "else" in system.records["scratch"].members

@@ -60,6 +60,7 @@ def _endpoint(profile: str, facts: Mapping[str, Any], names: Names, notes: list[
     return Endpoint(
         names.take(profile, name),
         f"https://{target}" if target else None,
+        target,
         weight=float(facts.get("weight") or 1) if enabled else 0.0,
         region=slug(facts["endpointLocation"]) if facts.get("endpointLocation") else None,
         server=name,

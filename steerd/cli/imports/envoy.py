@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from steerd.cli.imports.found import Endpoint, Found, Names, Service, Unreadable
+from steerd.cli.imports.found import Endpoint, Found, Names, Service, Unreadable, in_url
 
 __all__ = ["read"]
 
@@ -85,12 +85,12 @@ def _endpoints(
             if not isinstance(host, str) or not port:
                 continue
             version = _version(host)
-            shown = f"[{host}]" if version == 6 else host
             out = entry.get("health_status", "HEALTHY") not in _IN_SERVICE
             weight = entry.get("load_balancing_weight", 1)
             yield Endpoint(
                 names.take(cluster, host, str(port)),
-                f"{scheme}://{shown}:{port}",
+                f"{scheme}://{in_url(host)}:{port}",
+                host,
                 address=host if version == 4 else None,
                 address6=host if version == 6 else None,
                 weight=0.0 if out else float(weight if isinstance(weight, int) else 1),

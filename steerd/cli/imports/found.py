@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
-__all__ = ["Endpoint", "Found", "Names", "Service", "Unreadable", "slug"]
+from steerd.config.specs import NAME_PATTERN
+
+__all__ = ["Endpoint", "Found", "Names", "Service", "Unreadable", "in_url", "slug"]
 
 
 class Unreadable(Exception):
@@ -16,11 +19,14 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One place that serves. `weight` is what it has now (0: out); `target` what a DNS record serves for it where that is no
-    address; `server` the name that a load balancer knows it by. `url` None: it is not known where agents look."""
+    """One place that serves. `weight` is what it has now (0: out); `host` is where it listens, as it stands in a URL; `target` what
+    a DNS record serves for it where that is no address; `server` the name that a load balancer knows it by. `url` None: it is not
+    known where agents look.
+    """
 
     name: str
     url: str | None
+    host: str | None = None
     address: str | None = None
     address6: str | None = None
     weight: float = 1.0
@@ -56,6 +62,14 @@ def slug(text: str) -> str:
     return found[:100].strip("-.") or "unnamed"
 
 
+def in_url(host: str) -> str:
+    """An address or name as it stands in a URL."""
+    try:
+        return f"[{host}]" if ip_address(host).version == 6 else host
+    except ValueError:
+        return host
+
+
 @dataclass(slots=True)
 class Names:
     """Names are unique over all kinds in a config: a second one of the same text gets a number."""
@@ -71,6 +85,13 @@ class Names:
             name = f"{wanted}-{number}"
         self.taken.add(name)
         return name
+
+    def exactly(self, text: str) -> bool:
+        """Takes `text` itself, where the config takes it as a name and nobody has it yet."""
+        if text in self.taken or not re.fullmatch(NAME_PATTERN, text):
+            return False
+        self.taken.add(text)
+        return True
 
     def reserve(self, names: Iterable[str]) -> None:
         """Names that are given away already."""

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from ipaddress import ip_address
 
-from steerd.cli.imports.found import Endpoint, Found, Names, Service, Unreadable
+from steerd.cli.imports.found import Endpoint, Found, Names, Service, Unreadable, in_url
 
 __all__ = ["read"]
 
@@ -73,7 +72,7 @@ def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
             words = shlex.split(line, comments=True)
         except ValueError as error:
             raise Unreadable(f"line {number}: {error}") from error
-        if words:
+        if words and not words[0].startswith("."):  # .if and .notice are HAProxy's preprocessor
             yield number, words
 
 
@@ -81,10 +80,6 @@ def _endpoint(backend: str, words: list[str], names: Names, notes: list[str]) ->
     server, where, options = words[1], words[2], words[3:]
     host, port = _place(where)
     scheme = "https" if "ssl" in options else "http"
-    try:
-        shown = f"[{host}]" if ip_address(host).version == 6 else host
-    except ValueError:
-        shown = host
     weight = 1.0
     if "weight" in options[:-1]:
         told = options[options.index("weight") + 1]
@@ -93,8 +88,10 @@ def _endpoint(backend: str, words: list[str], names: Names, notes: list[str]) ->
         word = "disabled" if "disabled" in options else "a backup"
         notes.append(f"backend {backend}: server {server} is {word} in HAProxy and an ordinary endpoint here")
     known = host and not where.startswith(("unix@", "/"))
-    url = f"{scheme}://{shown}{':' + port if port else ''}" if known else None
-    return Endpoint(names.take(backend, server), url, weight=weight, server=server)
+    if weight == 0:
+        notes.append(f"backend {backend}: server {server} has weight 0 in HAProxy and is an ordinary endpoint here")
+    url = f"{scheme}://{in_url(host)}{':' + port if port else ''}" if known else None
+    return Endpoint(names.take(backend, server), url, host if known else None, weight=weight, server=server)
 
 
 def _place(where: str) -> tuple[str, str]:

@@ -8,14 +8,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any
 
-from steerd.cli.imports.found import Endpoint, Found, Names, Service, Unreadable
+from steerd.cli.imports.found import Endpoint, Found, Names, Service, Unreadable, in_url
 
 __all__ = ["Member", "clouddns", "route53", "services_of"]
 
 _ADDRESSES = ("A", "AAAA")
+_POLICIES = {
+    "Region": "latency",
+    "GeoLocation": "geolocation",
+    "GeoProximityLocation": "geoproximity",
+    "Failover": "failover",
+    "CidrRoutingConfig": "CIDR",
+    "MultiValueAnswer": "multi-value answers",
+}
+"""Route 53's routing policies beside weights, by the key that a record set has."""
 
 
 @dataclass(slots=True)
@@ -24,17 +32,18 @@ class Member:
 
     key: str
     weight: float = 1.0
-    region: str | None = None
     values: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Set:
-    """One name: its members by key, its TTL in seconds, and the hosted zone of its aliases."""
+    """One name: its members by key, its TTL in seconds, and the hosted zone of its aliases. `weighted`: the keys are what the
+    system tells its records apart by, so that endpoints must be called the same."""
 
     members: dict[str, Member] = field(default_factory=dict)
     ttl_s: float | None = None
     alias_zone: str | None = None
+    weighted: bool = False
 
     def member(self, key: str) -> Member:
         return self.members.setdefault(key, Member(key))
@@ -47,23 +56,30 @@ def route53(text: str, names: Names, zone: str | None = None) -> Found:
     if not isinstance(rows, list):
         raise Unreadable("no `ResourceRecordSets` stand in it: print them with `aws route53 list-resource-record-sets`")
     sets: dict[str, _Set] = {}
+    notes: list[str] = []
     for row in rows:
         kind, name = row.get("Type"), str(row.get("Name", "")).rstrip(".")
         alias = row.get("AliasTarget")
         if kind not in (*_ADDRESSES, "CNAME") or not name:
             continue
+        policy = next((word for key, word in _POLICIES.items() if key in row), None)
+        if policy is not None:
+            notes.append(
+                f"{name} {kind} {row.get('SetIdentifier', '')} is routed by {policy}, which excludes weights: left out"
+            )
+            continue
         values = [str(alias["DNSName"]).rstrip(".")] if alias else [r["Value"] for r in row.get("ResourceRecords", [])]
-        found = sets.setdefault(name, _Set())
+        found = sets.setdefault(name, _Set(weighted="Weight" in row))
         found.ttl_s = row.get("TTL", found.ttl_s)
         if alias:
             found.alias_zone = alias.get("HostedZoneId")
         for value in [None] if "SetIdentifier" in row else values:
             member = found.member(row["SetIdentifier"] if value is None else value)
             member.weight = float(row.get("Weight", member.weight))
-            member.region = row.get("Region") or member.region
             member.values.setdefault("ALIAS" if alias else kind, []).extend(values if value is None else [value])
     settings = {"hosted_zone": zone or "SET-ME"}
-    notes = [] if zone else ["write the id of the hosted zone: providers.r53.hosted_zone"]
+    if not zone:
+        notes.append("write the id of the hosted zone: providers.r53.hosted_zone")
     return Found("r53", "route53", settings, tuple(services_of(sets, names, notes)), tuple(notes))
 
 
@@ -74,25 +90,29 @@ def clouddns(text: str, names: Names, zone: str | None = None, project: str | No
     if not isinstance(rows, list):
         raise Unreadable("no list of record sets: print them with `gcloud dns record-sets list --zone Z --format json`")
     sets: dict[str, _Set] = {}
+    notes: list[str] = []
     for row in rows:
         kind, name = row.get("type"), str(row.get("name", "")).rstrip(".")
         if kind not in (*_ADDRESSES, "CNAME") or not name:
             continue
+        policy = row.get("routingPolicy") or {}
+        if other := sorted(set(policy) - {"wrr", "kind"}):
+            notes.append(f"{name} {kind} is routed by {', '.join(other)}, which excludes weights: left out")
+            continue
         found = sets.setdefault(name, _Set())
         found.ttl_s = row.get("ttl", found.ttl_s)
-        policy = row.get("routingPolicy") or {}
         weighted = (policy.get("wrr") or {}).get("items", [])
-        items: list[tuple[float, str | None, dict[str, Any]]] = [(float(i.get("weight", 1)), None, i) for i in weighted]
-        items += [(1.0, i.get("location"), i) for i in (policy.get("geo") or {}).get("items", [])]
+        items: list[tuple[float, dict[str, Any]]] = [(float(i.get("weight", 1)), i) for i in weighted]
         if not items:
-            items = [(1.0, None, {"rrdatas": row.get("rrdatas", [])})]
-        for number, (weight, region, item) in enumerate(items, 1):
+            items = [(1.0, {"rrdatas": row.get("rrdatas", [])})]
+        for number, (weight, item) in enumerate(items, 1):
             values = [str(value).rstrip(".") for value in item.get("rrdatas", [])]
             for value in values if len(items) == 1 else [None]:
-                member = found.member(value or region or str(number))
-                member.weight, member.region = weight, region
+                member = found.member(value or str(number))
+                member.weight = weight
                 member.values.setdefault(kind, []).extend([value] if value else values)
-    notes = [] if zone and project else ["write the project and the managed zone: providers.clouddns"]
+    if not (zone and project):
+        notes.append("write the project and the managed zone: providers.clouddns")
     settings = {"project": project or "SET-ME", "managed_zone": zone or "SET-ME"}
     return Found("clouddns", "clouddns", settings, tuple(services_of(sets, names, notes)), tuple(notes))
 
@@ -107,8 +127,11 @@ def services_of(sets: Mapping[str, _Set], names: Names, notes: list[str]) -> Ite
         if not set(kinds) <= set(_ADDRESSES) and len(kinds) > 1:
             notes.append(f"{name}: {', '.join(kinds)} stand side by side, which skews the split: left out")
             continue
+        called = _called(name, found, names, notes)
+        if called is None:
+            continue
         any_found = True
-        endpoints = tuple(_endpoints(name, found, names, notes))
+        endpoints = tuple(_endpoints(name, found, called, notes))
         route: dict[str, Any] = {"name": name, "type": kinds if len(kinds) > 1 else kinds[0]}
         if found.ttl_s:
             route["ttl"] = f"{int(found.ttl_s)}s"
@@ -119,8 +142,21 @@ def services_of(sets: Mapping[str, _Set], names: Names, notes: list[str]) -> Ite
         raise Unreadable("no name has two addresses or targets to choose from")
 
 
-def _endpoints(name: str, found: _Set, names: Names, notes: list[str]) -> Iterator[Endpoint]:
-    for member in found.members.values():
+def _called(name: str, found: _Set, names: Names, notes: list[str]) -> list[str] | None:
+    """The names of the endpoints; None where the records' own identifiers cannot be taken."""
+    if not found.weighted:
+        return [names.take(name.split(".", maxsplit=1)[0], key) for key in found.members]
+    wrong = [key for key in found.members if not names.exactly(key)]
+    if wrong:
+        notes.append(
+            f"{name}: set identifier {wrong[0]!r} is no free name here: rename it in Route 53 and import again; left out"
+        )
+        return None
+    return list(found.members)
+
+
+def _endpoints(name: str, found: _Set, called: list[str], notes: list[str]) -> Iterator[Endpoint]:
+    for endpoint, member in zip(called, found.members.values(), strict=True):
         v4, v6 = (member.values.get(kind, []) for kind in _ADDRESSES)
         other = [value for kind, values in member.values.items() if kind not in _ADDRESSES for value in values]
         if len(v4) > 1 or len(v6) > 1:
@@ -129,21 +165,14 @@ def _endpoints(name: str, found: _Set, names: Names, notes: list[str]) -> Iterat
             notes.append(f"{name}: {member.key} has weight 0 now; it is an ordinary endpoint here")
         host = (v4 or v6 or other)[0]
         yield Endpoint(
-            names.take(name.split(".", maxsplit=1)[0], member.key),
-            f"http://{_shown(host)}",
+            endpoint,
+            f"http://{in_url(host)}",
+            host,
             address=v4[0] if v4 else None,
             address6=v6[0] if v6 else None,
             weight=member.weight,
-            region=member.region,
             target=other[0] if other else None,
         )
-
-
-def _shown(host: str) -> str:
-    try:
-        return f"[{host}]" if ip_address(host).version == 6 else host
-    except ValueError:
-        return host
 
 
 def _json(text: str) -> Any:

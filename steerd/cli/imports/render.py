@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from steerd.cli.imports.found import Endpoint, Found, Service, slug
+from steerd.cli.imports.found import Endpoint, Found, Service, in_url, slug
 
 __all__ = ["Wishes", "render"]
 
@@ -113,10 +113,9 @@ def _place(endpoint: Endpoint, wishes: Wishes) -> tuple[str, str]:
 def _url(endpoint: Endpoint, wishes: Wishes) -> str:
     if wishes.url is None:
         return endpoint.url or _UNKNOWN
-    address = endpoint.address or (
-        f"[{endpoint.address6}]" if endpoint.address6 else endpoint.target or endpoint.server
-    )
-    return wishes.url.replace("{address}", address or endpoint.name).replace("{name}", endpoint.name)
+    if "{address}" in wishes.url and endpoint.host is None:
+        return _UNKNOWN
+    return wishes.url.replace("{address}", in_url(endpoint.host or "")).replace("{name}", endpoint.name)
 
 
 def _flow(value: Any) -> str:
