@@ -38,6 +38,9 @@ __all__ = ["GenerationProbe"]
 _TOO_LONG = frozenset({"HTTP 400: request refused", "HTTP 413", "HTTP 422: request refused"})
 """How servers refuse a question that is longer than their context."""
 
+_TOO_SLOW = frozenset({"HTTP 408", "HTTP 504", "HTTP 524"})
+"""How proxies tell that the server behind them took too long."""
+
 
 class GenerationProbe:
     """See the module's text. One instance serves one check on any number of targets."""
@@ -48,7 +51,6 @@ class GenerationProbe:
         self.layer = layer
         self._settings = _settings(layer, settings, resolve, plain=plain, default_path=default_path)
         self._rota = _rota(settings)
-        self._long_by_default = settings.get("long_every") is None
         self._baselines: dict[str, Baseline] = {}
         self._addresses = AddressTurns()
         self._client = HttpClient(tls_of(settings))
@@ -60,14 +62,12 @@ class GenerationProbe:
     async def _look(self, target: Target, deadline: float, *, fresh: bool) -> Outcome:
         spent = 0
         outcome: Outcome | None = None
-        for due in self._rota.next(target.name, confirm=fresh):
-            question = due
-            outcome = await self._ask(target, deadline, question)
+        for question in self._rota.next(target.name, confirm=fresh):
+            before, outcome = outcome, await self._ask(target, deadline, question)
             spent += outcome.tokens
-            if self._too_long(target, question, outcome):
-                question = Question(question.prompt)  # nobody asked for long ones here: no reason to bother anybody
-                outcome = await self._ask(target, deadline, question)
-                spent += outcome.tokens
+            if before is not None and self._too_long(target, question, outcome):
+                outcome = before  # nobody asked for long ones here: no reason to bother anybody
+                break
             if outcome.status is Status.FAIL and outcome.reason == WRONG:
                 outcome, more = await self._majority(target, deadline, question, outcome)
                 spent += more
@@ -88,8 +88,9 @@ class GenerationProbe:
         await self._client.close()
 
     def _too_long(self, target: Target, question: Question, outcome: Outcome) -> bool:
-        """True for a long question that nobody set, and that this target has no room for."""
-        refused = question.long and self._long_by_default and outcome.reason in _TOO_LONG
+        """True for a long question that nobody set, and that this target never had the room or the time for."""
+        slow = outcome.status is Status.FAIL and (outcome.unanswered or outcome.reason in _TOO_SLOW)
+        refused = question.long and (slow or outcome.reason in _TOO_LONG)
         return refused and self._rota.give_up_long(target.name)
 
     async def _majority(
@@ -164,6 +165,7 @@ def _rota(settings: Mapping[str, Any]) -> Rota:
         cast("Prefix", prefix),
         long_every=every,
         long_words=int(number(settings, "long_words", LONG_WORDS) or LONG_WORDS),
+        unasked=settings.get("long_every") is None,
     )
 
 

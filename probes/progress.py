@@ -91,11 +91,13 @@ class ProgressProbe:
             return outcome
 
         folded = await at_each(self.layer, self._name_of(target), deadline, ask)
-        if len(found) < 2:
-            return folded
+        if not found:
+            return folded  # nobody knows its addresses just now
         seen = self._of(target).seen
         for gone in seen.keys() - found.keys():
             del seen[gone]
+        if len(found) < 2:
+            return folded
         return replace(folded, readings=_together([one.readings for one in found.values()]))
 
     async def _look(self, target: Target, address: str | None, deadline: float) -> Outcome:

@@ -2,6 +2,9 @@
 
 A prompt that begins as the last one did is answered out of the prefix cache; one that begins with a nonce is not. Either way may be
 broken alone, so the turns alternate.
+
+A long question that nobody set is on trial until one was answered well: it comes after a short one, which decides where the target
+has no room or no time for it.
 """
 
 from __future__ import annotations
@@ -52,7 +55,9 @@ class _Turn:
 
 
 class Rota:
-    """Whose turn it is, per target. `long_every`: every n-th look asks with `long_words` of filler before the question."""
+    """Whose turn it is, per target. `long_every`: every n-th look asks with `long_words` of filler before the question; `unasked`:
+    nobody set that.
+    """
 
     def __init__(
         self,
@@ -61,16 +66,19 @@ class Rota:
         *,
         long_every: int | None = None,
         long_words: int = 2000,
+        unasked: bool = False,
     ) -> None:
         self._prompts = prompts
         self._prefix = prefix
         self._long_every = long_every
         self._long_words = long_words
+        self._unasked = unasked
         self._turns: dict[str, _Turn] = {}
 
     def next(self, target: str, *, confirm: bool) -> list[Question]:
         """What the next look asks, in order. A question that went wrong is asked again until it goes well. A confirm also asks the
-        long one, where there is one: nobody knows which of them it was that failed at another agent.
+        long one, where there is one: nobody knows which of them it was that failed at another agent. One on trial is always the
+        last of two.
         """
         turn = self._turns.setdefault(target, _Turn())
         number = turn.looks
@@ -86,8 +94,10 @@ class Rota:
             first = self._long(prompt)
         else:
             first = Question(prompt, _nonce() if fresh else "")
-        if confirm and every is not None:
-            return [first, Question(prompt) if first.long else self._long(prompt)]
+        trial = self._on_trial(turn)
+        if (confirm and every is not None) or (first.long and trial):
+            asked = [first, Question(prompt) if first.long else self._long(prompt)]
+            return sorted(asked, key=lambda question: question.long) if trial else asked
         return [first]
 
     def others(self, question: Question) -> list[Question]:
@@ -106,16 +116,23 @@ class Rota:
             turn.again = None
 
     def give_up_long(self, target: str) -> bool:
-        """The target refused a long question. True where none was ever answered there: its context is too small, and it is asked no
-        more of them.
+        """The target refused a long question, or took too long for it. True for one on trial: the target has no room for it, or
+        reads prompts slowly, and is asked no more of them.
         """
         turn = self._turns.setdefault(target, _Turn())
-        turn.too_long = turn.too_long or not turn.long_well
-        return turn.too_long
+        if not self._on_trial(turn):
+            return turn.too_long
+        turn.too_long = True
+        if turn.again is not None and turn.again.long:
+            turn.again = None
+        return True
 
     def forget(self, target: str) -> None:
         """The target is gone."""
         self._turns.pop(target, None)
+
+    def _on_trial(self, turn: _Turn) -> bool:
+        return self._unasked and not turn.long_well
 
     def _long(self, prompt: Prompt) -> Question:
         return Question(prompt, _nonce(), self._long_words)

@@ -6,12 +6,14 @@ of this: they are the connections' own.
 
 Whose fault a certificate of an unknown issuer is shows in what was before. A context remembers the names whose certificates it has
 verified: one among them has changed its certificate, which is the target's doing. Of a name that was never verified with these
-files nothing is known but that the check's config and the server do not fit (`unproven`).
+authorities nothing is known but that the check's config and the server do not fit (`unproven`). A renewed client certificate
+changes nothing of that.
 """
 
 from __future__ import annotations
 
 import contextvars
+import ipaddress
 import os
 import ssl
 import time
@@ -28,6 +30,8 @@ __all__ = ["CURRENT_CLOCK", "RECHECK_S", "TlsSettings", "stale_trust", "tls_cont
 CURRENT_CLOCK: contextvars.ContextVar[StageClock | None] = contextvars.ContextVar("probes_stage_clock", default=None)
 """The clock of the look that runs in this task, so that the context below can tell it when TLS begins."""
 
+
+_Names = dict[str | None, None]
 
 _NAMES = 4096
 """Names remembered by a context."""
@@ -65,19 +69,20 @@ class _TimedContext(ssl.SSLContext):
 
     def __init__(self, *_: Any) -> None:
         super().__init__()
-        self._proven: dict[str | None, None] = {}
+        self.proven: _Names = {}
 
     def proves(self, name: str | None) -> None:
         """A certificate for `name` was verified."""
-        if name not in self._proven:
-            while len(self._proven) >= _NAMES:
-                del self._proven[next(iter(self._proven))]
-            self._proven[name] = None
+        if name not in self.proven:
+            while len(self.proven) >= _NAMES:
+                del self.proven[next(iter(self.proven))]
+            self.proven[name] = None
 
     def marks(self, error: ssl.SSLCertVerificationError, name: str | None) -> None:
         """Leaves with `error` what `unproven` and `stale_trust` say of it."""
-        error.__dict__[_UNPROVEN] = name not in self._proven
+        error.__dict__[_UNPROVEN] = name not in self.proven
         error.__dict__[_CONTEXT] = self
+        error.__dict__[_NAME] = name
 
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
         clock = CURRENT_CLOCK.get()
@@ -86,20 +91,42 @@ class _TimedContext(ssl.SSLContext):
         return super().wrap_bio(*args, **kwargs)
 
 
-_UNPROVEN, _CONTEXT = "probes_unproven", "probes_context"
+_UNPROVEN, _CONTEXT, _NAME = "probes_unproven", "probes_context", "probes_name"
 
 
 def unproven(error: ssl.SSLCertVerificationError) -> bool:
-    """True where no certificate of that name was ever verified with the check's files as they are now."""
+    """True where no certificate of that name was ever verified with the authorities that the check trusts now."""
     return bool(error.__dict__.get(_UNPROVEN, False))
 
 
 def stale_trust(error: ssl.SSLCertVerificationError) -> bool:
-    """True where every authority that the check trusts has expired itself: no certificate can be verified by them."""
+    """True where every authority that the check trusts has expired itself: no certificate can be verified by them. Not so where
+    the server's own certificate is trusted by itself: that it has expired is the target's doing.
+    """
     context = error.__dict__.get(_CONTEXT)
-    authorities = context.get_ca_certs() if isinstance(context, ssl.SSLContext) else []
+    authorities = cast("list[dict[str, Any]]", context.get_ca_certs()) if isinstance(context, ssl.SSLContext) else []
+    if any(_is_for(one, error.__dict__.get(_NAME)) for one in authorities):
+        return False
     ends = [ssl.cert_time_to_seconds(str(one["notAfter"])) for one in authorities if "notAfter" in one]
     return bool(ends) and max(ends) < HOST_CLOCK.now()
+
+
+def _is_for(certificate: dict[str, Any], name: str | None) -> bool:
+    """True where a certificate, as `SSLContext.get_ca_certs` has it, is one of the server `name` (a host name or an address)."""
+    if name is None:
+        return False
+    subject = (pair for part in certificate.get("subject", ()) for pair in part)
+    common = {value for kind, value in subject if kind == "commonName"}
+    others = {value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "IP Address")}
+    wanted = {_folded(name), "*." + _folded(name).partition(".")[2]}
+    return any(_folded(one) in wanted for one in common | others)
+
+
+def _folded(name: str) -> str:
+    try:
+        return str(ipaddress.ip_address(name.strip()))  # OpenSSL writes version 6 in capitals and with all its zeros
+    except ValueError:
+        return name.lower().rstrip(".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +153,15 @@ _Marks = tuple[tuple[int, ...] | None, ...]
 
 @dataclass(slots=True)
 class _Made:
-    """A context, or why there is none, and of which files. `until`: when to look at the files again (monotonic seconds)."""
+    """A context, or why there is none, and of which files. `until`: when to look at the files again (monotonic seconds). `proven`
+    is the context's, and outlives it as long as the authorities stay.
+    """
 
     context: ssl.SSLContext | None
     trouble: str
     marks: _Marks
     until: float
+    proven: _Names
 
 
 _made: dict[_Key, _Made] = {}
@@ -152,7 +182,8 @@ def tls_context(settings: TlsSettings, *, named: bool = True, alpn: tuple[str, .
             _made.pop(key, None)
             while len(_made) >= _MOST:
                 del _made[next(iter(_made))]
-            found = _made[key] = _make(settings, marks, named=named, alpn=alpn)
+            proven = found.proven if found is not None and _trusts(found.marks) == _trusts(marks) else {}
+            found = _made[key] = _make(settings, marks, proven, named=named, alpn=alpn)
         found.until = now + RECHECK_S
     if found.context is None:
         raise MisconfiguredError(found.trouble)
@@ -167,6 +198,11 @@ def _marks(settings: TlsSettings) -> _Marks:
     return tuple(None if path is None else _mark(path) for path in paths)
 
 
+def _trusts(marks: _Marks) -> _Marks:
+    """Those of the authorities: of `ca`, and the system's behind `cert` and `key`."""
+    return marks[:1] + marks[3:]
+
+
 def _mark(path: str) -> tuple[int, ...] | None:
     try:
         found = Path(path).stat()  # follows links: secrets are mounted as links to a folder that is swapped
@@ -175,18 +211,19 @@ def _mark(path: str) -> tuple[int, ...] | None:
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
-def _make(settings: TlsSettings, marks: _Marks, *, named: bool, alpn: tuple[str, ...]) -> _Made:
+def _make(settings: TlsSettings, marks: _Marks, proven: _Names, *, named: bool, alpn: tuple[str, ...]) -> _Made:
     try:
         context = _read(settings)
     except MisconfiguredError as error:
-        return _Made(None, str(error), marks, 0.0)
+        return _Made(None, str(error), marks, 0.0, proven)
+    context.proven = proven
     context.check_hostname = named
     if alpn:
         context.set_alpn_protocols(alpn)
-    return _Made(context, "", marks, 0.0)
+    return _Made(context, "", marks, 0.0, proven)
 
 
-def _read(settings: TlsSettings) -> ssl.SSLContext:
+def _read(settings: TlsSettings) -> _TimedContext:
     context = _TimedContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if settings.ca is not None:

@@ -4,6 +4,9 @@ Each of the K agents that take turns at a check has a K-th of its budget, and of
 left out, and progress alone tells about the endpoint; what stood in the votes stays. Confirms, and looks at endpoints that are not
 known to be well, have a reserve.
 
+A confirm asks a long question too and costs fifty times what a look does. It is held at what it costs, so a storm of them keeps to
+the budget; but the reserve is there for it, so where that is less, all of it pays for one confirm, which goes into debt.
+
 Under a budget, `stand_in` requests that the engine finished well within one interval, with none that failed, are as good as a
 canary of ours for telling that it works. They say nothing of the answers, so every fourth turn asks all the same.
 """
@@ -14,12 +17,14 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from probes.catalog_paths import LONG_WORDS
 from probes.outcome import Layer as ProbeLayer
 from probes.outcome import Outcome, Status
 from steerd.agent.scheduler import Due
 from steerd.agent.watchlist import Watch
 from steerd.core.budget import TokenBudget
 from steerd.core.verdict import PAID
+from steerd.model.fleet import Check
 
 __all__ = ["Purse"]
 
@@ -28,19 +33,45 @@ _ASK_EVERY = 4
 _PROMPT_TOKENS = 30
 """Tokens of a small question, before one was counted."""
 
+_WORD_TOKENS = 1.3
+_LONG_KINDS = frozenset({"openai-chat", "openai-completions"})
+
 _LEARN = 0.3
 _MOST = 4.0
 
 
 @dataclass(slots=True)
 class _Account:
-    """One check of one endpoint. `cost` is what a look is thought to cost, from those before."""
+    """One check of one endpoint. `cost` is what a look is thought to cost, from those before, and `confirm` what a confirm is."""
 
     cost: float
+    confirm: float
     budget: TokenBudget | None
     stand_in: int
     well: bool = False
     turns: int = 0
+
+    @classmethod
+    def of(cls, check: Check) -> _Account:
+        """One that knows no look yet."""
+        cost = float(check.settings.get("max_tokens") or 16) + _PROMPT_TOKENS
+        return cls(cost, cost + _long_tokens(check), None, 0)
+
+    def asks(self, budget: TokenBudget, *, confirm: bool) -> float:
+        """Tokens that must be there for a look: see the module's text of confirms."""
+        return min(self.confirm, max(self.cost, budget.reserve)) if confirm else self.cost
+
+    def learn(self, outcome: Outcome, *, confirm: bool) -> None:
+        """Take what a look has cost. A long question now and then is not what the next one costs; nor is a confirm that failed
+        at its short question.
+        """
+        tokens = outcome.tokens
+        if not tokens:
+            return
+        if not confirm:
+            self.cost += _LEARN * (min(tokens, _MOST * self.cost) - self.cost)
+        elif outcome.status is Status.PASS or tokens > self.confirm:
+            self.confirm += _LEARN * (min(tokens, _MOST * self.confirm) - self.confirm)
 
 
 @dataclass(slots=True)
@@ -79,7 +110,7 @@ class Purse:
                 continue
             per_day = given.get("tokens_per_day") if isinstance(given, Mapping) else None
             old = self._accounts.get(watch.key)
-            account = old or _Account(float(watch.check.settings.get("max_tokens") or 16) + _PROMPT_TOKENS, None, 0)
+            account = old or _Account.of(watch.check)
             account.budget = _kept(account.budget, None if per_day is None else per_day / watch.agents, now)
             account.stand_in = int(given.get("stand_in", _STAND_IN)) if isinstance(given, Mapping) else 0
             accounts[watch.key] = account
@@ -104,15 +135,15 @@ class Purse:
         if served:
             self.stood_in += 1
             return Outcome(Status.PASS, layer, detail=f"{served:.0f} real requests stand in for a question of ours")
-        reserve = due.confirm or not account.well
         for budget in (account.budget, self._fleet):
-            if budget is not None and not budget.allows(account.cost, now, reserve=reserve):
+            if budget is not None and not self._allows(budget, account, due, now):
                 self.left_out += 1
                 whose = "the fleet" if budget is self._fleet else due.watch.subject
                 why = "begins empty and fills up" if budget.untouched else "is spent"
                 return Outcome(Status.ERROR, layer, f"the token budget of {whose} {why}: progress has to tell alone")
-        self._spend(account, account.cost, now)
-        self._held.setdefault(due.watch.key, []).append(account.cost)
+        thought = account.confirm if due.confirm else account.cost
+        self._spend(account, thought, now)
+        self._held.setdefault(due.watch.key, []).append(thought)
         return None
 
     def paid(self, due: Due, outcome: Outcome, now: float) -> None:
@@ -125,9 +156,7 @@ class Purse:
         if not held:
             del self._held[key]
         self._spend(account, outcome.tokens - thought, now)
-        if outcome.tokens and not due.confirm:
-            # A confirm asks more, and so does a long question now and then: neither is what the next look costs.
-            account.cost += _LEARN * (min(outcome.tokens, _MOST * account.cost) - account.cost)
+        account.learn(outcome, confirm=due.confirm)
         if outcome.status is not Status.ERROR:
             account.well = outcome.status is Status.PASS
 
@@ -146,6 +175,10 @@ class Purse:
             found["fleet_tokens_left"] = round(self._fleet.left(now))
         return found
 
+    def _allows(self, budget: TokenBudget, account: _Account, due: Due, now: float) -> bool:
+        reserve = due.confirm or not account.well
+        return budget.allows(account.asks(budget, confirm=due.confirm), now, reserve=reserve)
+
     def _stands_in(self, due: Due, account: _Account, now: float) -> float:
         """How many real requests may stand in for this look; 0 when it must be made."""
         traffic = self._traffic.get(due.watch.subject)
@@ -160,6 +193,13 @@ class Purse:
         for budget in (account.budget, self._fleet):
             if budget is not None:
                 budget.spend(tokens, now)
+
+
+def _long_tokens(check: Check) -> float:
+    """Tokens of the long question that a confirm asks beside the short one."""
+    if check.kind not in _LONG_KINDS or check.settings.get("long_every") == 0:
+        return 0.0
+    return float(check.settings.get("long_words") or LONG_WORDS) * _WORD_TOKENS
 
 
 def _kept(old: TokenBudget | None, per_day: float | None, now: float) -> TokenBudget | None:

@@ -3,7 +3,8 @@
 Any answer counts, whatever it says: only a connection that cannot be made, or no answer in time, is a failure.
 These looks are about this host's own network and its clock: the `Date` of their answers is told to `probes.host_clock`, so that
 no target is blamed for a certificate that a wrong clock calls expired. Certificates are not verified here, for the same reason;
-nothing is sent, and the worst that a liar can do is to have dates of certificates not judged at all.
+nothing is sent, and the worst that a liar can do is to have dates of certificates not judged at all. A cache keeps the `Date` of
+the answer that it keeps: one with an `Age` tells nothing of the time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import aiohttp
 
@@ -24,6 +25,8 @@ EVERY_S = 5.0
 TIMEOUT_S = 2.0
 KICK_GAP_S = 1.0
 """Seconds between two rounds at the closest: a suspect endpoint asks for one at once."""
+
+_HEADERS = {"Cache-Control": "no-cache"}
 
 
 def reference_urls(fleet: Fleet, agent: str) -> tuple[str, ...]:
@@ -89,9 +92,9 @@ class References:
         try:
             async with (
                 asyncio.timeout(TIMEOUT_S),
-                self._session.get(url, allow_redirects=False, ssl=False) as answer,
+                self._session.get(url, headers=_HEADERS, allow_redirects=False, ssl=False) as answer,
             ):
-                said = _epoch_s(answer.headers.get("Date"))
+                said = _epoch_s(answer.headers)
                 if said is not None:
                     times[url] = said - time.monotonic()
                 return None
@@ -101,9 +104,10 @@ class References:
             return str(error) or type(error).__name__
 
 
-def _epoch_s(date: str | None) -> float | None:
-    """The time that a `Date` header says, epoch seconds; None without one that can be read."""
-    if date is None:
+def _epoch_s(headers: Mapping[str, str]) -> float | None:
+    """The time that an answer's `Date` says, epoch seconds; None without one that can be read, or out of a cache (RFC 9111)."""
+    date = headers.get("Date")
+    if date is None or headers.get("Age", "0").strip() != "0":
         return None
     try:
         return email.utils.parsedate_to_datetime(date).timestamp()

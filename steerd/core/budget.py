@@ -1,10 +1,11 @@
 """A budget of tokens per day, as a bucket that fills while it is spent. Pure: time is an argument.
 
-    per day = burst + 24 h of refill, so that no 24 hours cost more than the budget
+    per day = burst + 24 h of refill, so that no 24 hours cost more than the budget, but for what its last look owes
     burst   = 10% of the day (half of a day that is small): what can be saved up
     start   = nothing, since nobody knows what was spent before: an agent that restarts again and again must not spend a burst each
               time
     reserve = the last 20% of the burst: for confirms, and for endpoints that are not known to be well
+    debt    = a look that costs more than can be saved up is made on a full bucket, and paid off before the next one
 
 Nothing is exchanged between agents: each has its share, and a lost agent's share stays unspent.
 """
@@ -25,6 +26,7 @@ class TokenBudget:
     def __init__(self, per_day: float, now: float, level: float = 0.0) -> None:
         self.per_day = per_day
         self.burst = max(_BURST * per_day, min(per_day / 2, _SMALL))
+        self.reserve = _RESERVE * self.burst
         self._per_s = (per_day - self.burst) / _DAY_S
         self._level = min(self.burst, level)
         self._at = now
@@ -47,11 +49,13 @@ class TokenBudget:
         return self._level
 
     def allows(self, tokens: float, now: float, *, reserve: bool) -> bool:
-        """Whether `tokens` may be spent. Only with `reserve` out of what is kept for confirms."""
-        kept = _RESERVE * self.burst
+        """Whether `tokens` may be spent, into debt where that is more than the burst. Only with `reserve` out of what is kept for
+        confirms.
+        """
+        kept = self.reserve
         if reserve or kept < tokens:  # a reserve that pays for no look is none
             kept = 0.0
-        return self.left(now) - tokens >= kept
+        return self.burst > 0.0 and self.left(now) - min(tokens, self.burst) >= kept
 
     def spend(self, tokens: float, now: float) -> None:
         """Takes `tokens`; gives them back where negative (they were thought to be spent, and were not)."""

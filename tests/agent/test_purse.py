@@ -155,6 +155,61 @@ def test_what_a_confirm_costs_is_not_what_a_look_costs() -> None:
     assert purse._accounts[user.key].cost == known
 
 
+def storm(purse: Purse, watches: list[Watch], now: float, tokens: int) -> int:
+    """How many of confirms that are all asked for at once are made, each at `tokens`."""
+    dues = [due for watch in watches if purse.instead(due := Due(watch, now, confirm=True), now) is None]
+    for due in dues:
+        purse.paid(due, ended(PASS, tokens), now)
+    return len(dues)
+
+
+def test_a_storm_of_confirms_stays_within_the_budget() -> None:
+    fleet = replace(make_fleet(1), tokens_per_day=100_000)
+    (service,) = fleet.services
+    endpoints = tuple(Endpoint(f"e{n}", "s", "z", f"http://x{n}", 1.0) for n in range(50))
+
+    def confirmed(tokens: int, **settings: Any) -> int:
+        check = replace(service.checks[1], settings={**service.checks[1].settings, **settings})
+        asked = replace(fleet, services=(replace(service, endpoints=endpoints, checks=(check,)),))
+        purse, plan = Purse(), watchlist(asked, "a0")
+        purse.configure(plan.watches, asked.tokens_per_day, 1, -86400.0)
+        assert len(plan.watches) == 50
+        made = storm(purse, list(plan.watches), 0.0, tokens)
+        while again := storm(purse, list(plan.watches), 0.0, tokens):
+            made += again
+        return made
+
+    # 10 000 tokens are saved up, and the last confirm owes what the reserve of 2 000 does not pay.
+    assert confirmed(2_700) == 4
+    assert confirmed(50, long_every=0) == 200
+    assert 10 < confirmed(300, long_words=200) < 35
+
+
+def test_a_confirm_that_costs_more_than_the_reserve_goes_into_debt_and_is_paid_off() -> None:
+    purse, _, user = opened(make_fleet(1, tokens_per_day=10_000, stand_in=0))
+    while turn(purse, user, 0.0) is None:
+        pass
+    assert turn(purse, user, 0.0, FAIL, 2_700, confirm=True) is None
+    owed_s = 2_700 / 9_000 * 86400.0
+    for now in (1.0, 0.8 * owed_s):
+        assert turn(purse, user, now, confirm=True) is not None
+        assert turn(purse, user, now) is not None
+    assert turn(purse, user, owed_s, FAIL, 2_700, confirm=True) is None
+
+
+def test_what_a_confirm_costs_is_learned_from_confirms() -> None:
+    purse, _, user = opened(make_fleet(1, tokens_per_day=10_000_000, stand_in=0))
+    account = purse._accounts[user.key]
+    assert account.confirm == 46 + 2_600
+    for _ in range(20):
+        assert turn(purse, user, 0.0, FAIL, 40, confirm=True) is None
+    assert account.confirm == 46 + 2_600  # they failed before the long question was asked
+    for _ in range(20):
+        assert turn(purse, user, 0.0, tokens=60, confirm=True) is None
+    assert 59 < account.confirm < 70
+    assert account.cost == 46
+
+
 def test_real_requests_stand_in_for_a_question_but_not_for_ever() -> None:
     purse, _, user = opened(make_fleet(1, tokens_per_day=200_000))
     assert turn(purse, user, 0.0) is None  # it is not known to be well yet

@@ -41,6 +41,20 @@ def test_a_budget_too_small_for_a_reserve_still_pays_for_looks() -> None:
     assert TokenBudget(100.0, 0.0, 1e9).allows(46.0, 0.0, reserve=False)
 
 
+def test_a_look_that_costs_more_than_can_be_saved_up_is_made_on_a_full_bucket_and_paid_off() -> None:
+    for reserve in (False, True):
+        budget = TokenBudget(5_000.0, 0.0)
+        made = []
+        for second in range(0, int(10 * DAY_S), 60):
+            if budget.allows(2_700.0, float(second), reserve=reserve):
+                budget.spend(2_700.0, float(second))
+                made.append(second)
+        assert budget.burst < 2_700.0
+        assert 5_000.0 * 0.8 * 10 < 2_700.0 * len(made) <= 5_000.0 * 10 + 2_700.0
+    nothing = TokenBudget(0.0, 0.0)
+    assert not nothing.allows(46.0, DAY_S, reserve=True)
+
+
 def test_what_was_not_spent_comes_back_but_not_more() -> None:
     budget = TokenBudget(100_000.0, 0.0, 1e9)
     budget.spend(50.0, 0.0)

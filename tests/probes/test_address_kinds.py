@@ -17,6 +17,7 @@ from aiohttp import web
 
 from probes.busy import busy_or_hung
 from probes.outcome import Layer, Outcome, Status
+from probes.probe import look_safely
 from probes.progress import ProgressProbe
 from probes.target import Target
 from probes.wire.resolver import Resolver
@@ -170,6 +171,28 @@ async def test_progress_reads_every_address_by_itself(look: Look, names: Names) 
         engines.hung = {ONE, TWO}
         dead = await until(look, url, Status.FAIL)
         assert (dead.reason, dead.transport) == ("no progress: busy and not one step", True)
+
+
+async def test_progress_forgets_addresses_that_are_gone_also_where_one_is_left(names: Names) -> None:
+    engines = Engines()
+    probe = ProgressProbe(Layer.PROGRESS, METRICS, str)
+
+    async def remembered(*addresses: str) -> set[str | None]:
+        names.records["chat.test"] = (0, addresses)
+        async with asyncio.timeout(10.0):
+            while True:
+                await look_safely(probe, target, asyncio.get_running_loop().time() + 2.0)
+                if (kept := set(probe._known["e1"].seen)) == set(addresses):
+                    return kept
+                await asyncio.sleep(0.02)
+
+    try:
+        async with replicas(engines.answer, ONE, TWO) as found:
+            target = Target("e1", f"http://chat.test:{found.port}")
+            for addresses in ((ONE, TWO), (TWO,), (ONE,), (ONE, TWO)):
+                assert await remembered(*addresses) == set(addresses)
+    finally:
+        await probe.close()
 
 
 async def test_two_hung_engines_behind_one_address_are_hung_and_not_restarted_for_ever(look: Look) -> None:

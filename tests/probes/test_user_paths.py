@@ -193,6 +193,40 @@ async def test_a_context_too_small_for_a_long_question_is_nobodys_fault(look: Lo
     assert wanted == [Status.PASS, Status.ERROR]  # who asks for it is told
 
 
+async def test_an_engine_too_slow_for_a_long_question_is_asked_no_other(look: Look, site: Site) -> None:
+    asked: list[int] = []
+    patience = 500
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        words = len((await request.json())["messages"][-1]["content"].split())
+        asked.append(words)
+        if words > patience:
+            await asyncio.Event().wait()  # it reads the prompt for longer than anybody waits
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        frame = {"choices": [{"delta": {"content": "4"}, "finish_reason": "stop"}]}
+        await response.write(b"data: " + json.dumps(frame).encode() + b"\n\n")
+        return response
+
+    url = await site({"/v1/chat/completions": handler})
+
+    async def statuses(*confirms: bool, **settings: Any) -> set[Status]:
+        settings = {"prompts": [SUM], "ttft_limit": 0.3, **settings}
+        return {(await user(look, "openai-chat", url, **settings, fresh=fresh)).status for fresh in confirms}
+
+    regular = [False] * (LONG_EVERY + 1)
+    for number, turns in enumerate(([True, False, True], [False, True, False], regular)):
+        asked.clear()
+        assert await statuses(*turns, gap=9.0 + number) == {Status.PASS}
+        assert sum(words > patience for words in asked) == 1
+    # Who asks for it is told; and one that answered them once and does not any more has become slow.
+    assert await statuses(True, long_every=2) == {Status.FAIL}
+    patience = 10_000
+    assert await statuses(True, gap=8.0) == {Status.PASS}
+    patience = 500
+    assert await statuses(True, gap=8.0) == {Status.FAIL}
+
+
 async def test_two_of_three_answers_decide(look: Look, site: Site) -> None:
     replies: list[str] = []
     asked: list[str] = []
