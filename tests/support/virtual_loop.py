@@ -58,6 +58,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jumping.now = start
         super().__init__(self._jumping)
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Threads take real time: a limit in virtual time would be over at once."""
+        del timeout
+        await super().shutdown_default_executor()
+
     def time(self) -> float:
         return self._jumping.now
 
