@@ -76,8 +76,10 @@ class TlsFront:
                 both.create_task(_copy(reader, far_writer))
                 both.create_task(_copy(far_reader, writer))
         finally:
-            far_writer.close()
-            writer.close()
+            for end in (far_writer, writer):
+                end.close()
+                with contextlib.suppress(ConnectionError, ssl.SSLError):
+                    await end.wait_closed()
             self._tasks.discard(task)
 
 
