@@ -121,18 +121,18 @@ class Paces:
 
     def __init__(self) -> None:
         self._paces: dict[str, Pace] = {}
-        self._shares: dict[str, tuple[str, float]] = {}
+        self._shares: dict[str, dict[str, float]] = {}
 
     def share(self, provider: str, account: str, rate_per_s: float) -> Pace:
         """The pace of `account`, for the entry `provider`. The lowest rate that any of its entries names holds for all."""
-        self._shares[provider] = account, rate_per_s
-        lowest = min(rate for shared, rate in self._shares.values() if shared == account)
+        self._shares.setdefault(provider, {})[account] = rate_per_s
+        lowest = min(rates[account] for rates in self._shares.values() if account in rates)
         pace = self._paces.setdefault(account, Pace(lowest))
         if pace.rate_per_s != lowest:
             pace.limit(lowest)
         return pace
 
     def standing(self, provider: str) -> dict[str, Any] | None:
-        """For `status`; None where the entry has no limit of its own."""
-        shared = self._shares.get(provider)
-        return self._paces[shared[0]].standing() if shared else None
+        """For `status`, of the account with least room where the entry calls several; None where it has no limit of its own."""
+        found = [self._paces[account].standing() for account in self._shares.get(provider, ())]
+        return min(found, key=lambda s: (-s["paused_s"], s["free"]), default=None)
