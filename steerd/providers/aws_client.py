@@ -109,7 +109,6 @@ class Caller:
         self._pace_of: Callable[[str | None], Pace] = lambda at: context.pace(
             account_of(self._role, service, at or place), rate_per_s
         )
-        self._paces: dict[str | None, Pace] = {}
         self._throttled_times: dict[str | None, int] = {}
         if not by_endpoint:
             self._pace(None)
@@ -126,9 +125,7 @@ class Caller:
 
     def _pace(self, endpoint: str | None) -> Pace:
         """What calls to this endpoint are held to."""
-        if endpoint not in self._paces:
-            self._paces[endpoint] = self._pace_of(endpoint)
-        return self._paces[endpoint]
+        return self._pace_of(endpoint)
 
     def close(self) -> None:
         """Calls that have not begun are dropped; safe to call twice."""

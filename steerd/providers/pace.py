@@ -123,6 +123,10 @@ class Paces:
         self._paces: dict[str, Pace] = {}
         self._shares: dict[str, dict[str, float]] = {}
 
+    def begin(self, provider: str) -> None:
+        """The entry is built anew: accounts that it does not share any more hold nobody to its rates."""
+        self._shares.pop(provider, None)
+
     def share(self, provider: str, account: str, rate_per_s: float) -> Pace:
         """The pace of `account`, for the entry `provider`. The lowest rate that any of its entries names holds for all."""
         self._shares.setdefault(provider, {})[account] = rate_per_s
