@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from steerd.config.problems import Mark, quote
@@ -13,7 +14,7 @@ from steerd.config.topology import Build
 from steerd.model.fleet import Endpoint, ProviderSpec
 from steerd.model.route import Target
 
-__all__ = ["DNS_KINDS", "LABEL", "SERVER_KINDS", "Draft", "distinct", "values_of"]
+__all__ = ["DNS_KINDS", "LABEL", "MEMBER_MAPS", "SERVER_KINDS", "Draft", "distinct", "values_of"]
 
 DNS_KINDS = frozenset({"embedded", "rfc2136", "powerdns", "route53", "clouddns"})
 """Kinds that write address records: routes take `name`, `type`, `ttl` and addresses."""
@@ -22,6 +23,9 @@ SERVER_KINDS = frozenset({"haproxy"})
 
 SOCKET_KINDS = frozenset({"envoy"})
 """Kinds whose routes list members by IP:PORT, taken from the endpoints' `url`."""
+
+MEMBER_MAPS = {"elbv2": "target_groups", "global-accelerator": "endpoints", "route53-arc": "controls"}
+"""Kinds that know members by a name of the system's own -> the route's map of them, by target."""
 
 LABEL = re.compile(r"(?:\*|_?[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)")
 """One label of a DNS name."""
@@ -39,6 +43,7 @@ class Draft:
     per: str
     only: tuple[str, ...] = ()
     members: dict[str, list[Endpoint]] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
 
     @property
     def dns(self) -> bool:
@@ -64,6 +69,9 @@ class Draft:
 
 def values_of(draft: Draft, key: str, fixed: Section | None) -> dict[str, tuple[str, ...]]:
     """What stands in the record for a target: fixed values under its own key, else addresses by endpoint."""
+    if (setting := MEMBER_MAPS.get(draft.provider.kind)) is not None:
+        name = draft.extras.get(setting, {}).get(key)
+        return {key: (str(name),)} if name is not None else {}
     if fixed is not None and fixed.given(key):
         return _fixed(draft, key, fixed)
     members = draft.members[key]
@@ -151,8 +159,9 @@ def _version(value: str) -> int | None:
 def distinct(draft: Draft, targets: list[Target]) -> None:
     """Two targets that look alike in the system cannot be weighed apart."""
     owner: dict[str, str] = {}
+    named = MEMBER_MAPS.get(draft.provider.kind)
     for target in targets:
-        seen = {v for values in target.values.values() for v in values} if draft.types else set()
+        seen = {v for values in target.values.values() for v in values} if draft.types or named else set()
         if target.server is not None:
             seen = {target.server}
         for value in sorted(seen):
@@ -160,4 +169,4 @@ def distinct(draft: Draft, targets: list[Target]) -> None:
             if other != target.key:
                 why = f"a route per {draft.per} needs one of its own for each"
                 text = f"{other} and {target.key} are both {quote(value)} here: {why}"
-                draft.wrong("servers" if target.server else None, text)
+                draft.wrong(named or ("servers" if target.server else None), text)

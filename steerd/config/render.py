@@ -11,7 +11,7 @@ from steerd.config.checks import DEPENDENCY_PREFIX, dropped
 from steerd.config.kinds import PROBE_KINDS, PROVIDER_KINDS, STORE_KINDS, KindLike
 from steerd.config.nodes import plain_value
 from steerd.config.own_stacks import stack_of
-from steerd.config.record_values import DNS_KINDS, SERVER_KINDS
+from steerd.config.record_values import DNS_KINDS, MEMBER_MAPS, SERVER_KINDS
 from steerd.config.units import format_duration, format_fraction, format_number
 from steerd.model.fleet import Check, Demand, Dependency, Endpoint, Fleet, Listen, Routing, Secret, Service
 from steerd.model.route import Route
@@ -297,7 +297,9 @@ def _route(route: Route, fleet: Fleet) -> dict[str, Any]:
     dns = kind not in SERVER_KINDS
     fixed = {t.key: list(t.values[t.key]) for t in route.targets if t.key in t.values and route.per != "endpoint"}
     servers = {t.key: t.server for t in route.targets if t.server is not None}
-    if route.per == "endpoint":
+    if kind in MEMBER_MAPS:
+        fixed = {}  # they stand in the route's map
+    elif route.per == "endpoint":
         fixed = _fixed_per_endpoint(route, fleet)
     types = {s.name: s.type for s in ROUTE_SETTINGS.get(kind, ())}
     rest = _typed(types, {key: value for key, value in route.settings.items() if key != "set"})

@@ -22,6 +22,9 @@ __all__ = ["Book", "build_route", "check_prefer"]
 _EXTRA_KEYS = sorted({s.name for settings in ROUTE_SETTINGS.values() for s in settings})
 """Keys that only routes of some provider kinds take."""
 
+_OWNED = {"elbv2": "rule", "route53-arc": "controls", "aws-zonal-shift": "resource"}
+"""Kinds whose routes name what they change by a setting; their `name` is only a word for it."""
+
 
 @dataclass(slots=True)
 class Book:
@@ -45,6 +48,7 @@ def build_route(
     name = _name(draft)
     scope = _scope(draft, endpoints)
     draft.only = _only(draft)
+    draft.extras = _extras(draft)
     if endpoints:
         draft.members = _members(draft, endpoints, scope)
         prefer = check_prefer(build, section, endpoints)
@@ -69,7 +73,7 @@ def build_route(
         prefer=prefer,
         only=draft.only,
         on_drift=section.get("on_drift", "report"),
-        settings=_extras(draft),
+        settings=draft.extras,
     )
 
 
@@ -232,6 +236,7 @@ def _extras(draft: Draft) -> dict[str, Any]:
 
 def _take(draft: Draft, book: Book, name: str, extra: str | None) -> None:
     """One record, one owner: two entries of `providers` that are the same system count as one."""
+    _take_things(draft, book)
     spec = draft.provider
     system = json.dumps([spec.kind, spec.region, {k: str(v) for k, v in sorted(spec.settings.items())}, name, extra])
     if not spec.settings:
@@ -247,6 +252,23 @@ def _take(draft: Draft, book: Book, name: str, extra: str | None) -> None:
     draft.wrong(
         key, f"{thing} {quote(name)} is written by {whose} already (line {taken[1].line}): each has one owner{hint}"
     )
+
+
+def _take_things(draft: Draft, book: Book) -> None:
+    """What a route changes, however it is called, has one owner too: each write would undo the other's."""
+    kind, setting = draft.provider.kind, _OWNED.get(draft.provider.kind)
+    given = draft.extras.get(setting) if setting else None
+    if setting is None or not given:
+        return
+    mark = draft.section.mark(setting)
+    for thing in sorted({str(v) for v in given.values()} if isinstance(given, MappingABC) else {str(given)}):
+        key = json.dumps([kind, setting, thing])
+        taken = book.taken.setdefault(key, (draft.service, mark))
+        if taken[1] is not mark:
+            whose = "another route of this service" if taken[0] == draft.service else f"service {taken[0]!r}"
+            draft.wrong_at(
+                mark, f"{quote(thing)} is written by {whose} already (line {taken[1].line}): each has one owner"
+            )
 
 
 def check_prefer(build: Build, section: Section, endpoints: tuple[Endpoint, ...]) -> dict[str, float] | None:

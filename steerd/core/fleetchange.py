@@ -6,8 +6,9 @@ against it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from steerd.core.classes import gather
 from steerd.core.domains import Domains
@@ -134,9 +135,10 @@ def _services(world: World) -> None:
         world.diagnoser.services.pop(name, None)
 
 
-def with_retired(route: Route, before: Iterable[Target]) -> Route:
+def with_retired(route: Route, before: Iterable[Target], settings: Mapping[str, Any] | None = None) -> Route:
     """Targets that left the config stay known to their route, without endpoints: they get weight 0, so that what was
-    written for them is taken out, and nothing else is."""
+    written for them is taken out, and nothing else is. `settings` are the route's as they were: maps by target keep what
+    they say of those that left."""
     known = {t.key for t in route.targets}
     taken = {v for t in route.targets for values in t.values.values() for v in values} | {
         t.server or t.key for t in route.targets
@@ -148,7 +150,16 @@ def with_retired(route: Route, before: Iterable[Target]) -> Route:
         values = {k: left for k, vs in target.values.items() if (left := tuple(v for v in vs if v not in taken))}
         if values or not target.values:  # an address that another target has now is not taken out with this one
             retired.append(replace(target, endpoints=(), values=values))
-    return replace(route, targets=(*route.targets, *retired)) if retired else route
+    if not retired:
+        return route
+    gone = {t.key for t in retired}
+    kept = {
+        name: {k: v for k, v in was.items() if k in gone}
+        for name, was in (settings or {}).items()
+        if isinstance(was, Mapping)
+    }
+    maps = {name: {**said, **(route.settings.get(name) or {})} for name, said in kept.items() if said}
+    return replace(route, targets=(*route.targets, *retired), settings={**route.settings, **maps})
 
 
 def _still_served(state: RouteState) -> list[Target]:
@@ -166,7 +177,7 @@ def _routes(world: World) -> None:
             state = world.steer.routes.get(route.key)
             if state is None:
                 state = RouteState(route, caps)
-            state.route, state.caps = with_retired(route, _still_served(state)), caps
+            state.route, state.caps = with_retired(route, _still_served(state), state.route.settings), caps
             observed_only, state.observe_only = state.observe_only, world.observing(service.name)
             if observed_only and not state.observe_only:  # what was decided while observing was never written
                 state.desired = state.wanted = state.decision = None

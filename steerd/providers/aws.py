@@ -9,7 +9,17 @@ from typing import Any
 from steerd.model.kinds import Setting
 from steerd.providers.errors import Misconfigured, ProviderError, Refused, Throttled, Unreachable
 
-__all__ = ["AWS_SETTINGS", "MODULES", "Meaning", "account_of", "code_and_message", "retry_after_s", "told"]
+__all__ = [
+    "AWS_SETTINGS",
+    "MODULES",
+    "Meaning",
+    "account_of",
+    "code_and_message",
+    "is_denied",
+    "is_identity",
+    "retry_after_s",
+    "told",
+]
 
 MODULES = ("botocore",)
 """What proves that the extra `aws` is installed."""
@@ -40,11 +50,14 @@ _THEIRS = re.compile(
 )
 
 
-def account_of(role: str | None, service: str) -> str:
-    """The name of an account's calls to one service: entries that assume roles of one account share its limit."""
+def account_of(role: str | None, service: str, place: str | None = None) -> str:
+    """The name of an account's calls to one service: entries that assume roles of one account share its limit.
+
+    `place` is the region (or the endpoint) that has a limit of its own; None where the service has one for all of them.
+    """
     parts = (role or "").split(":")
     owner = parts[4] if len(parts) > 5 and parts[4] else "own"
-    return f"aws/{owner}/{service}"
+    return f"aws/{owner}/{service}" + (f"/{place}" if place else "")
 
 
 def told(operation: str, action: str, policy: str, response: Mapping[str, Any]) -> ProviderError:
@@ -73,6 +86,16 @@ def told(operation: str, action: str, policy: str, response: Mapping[str, Any]) 
             text, "AWS has a problem: see its health dashboard; steerd goes on trying", retry_after_s(response)
         )
     return Refused(text)
+
+
+def is_denied(code: str) -> bool:
+    """Whether an error code means that this identity may not."""
+    return _DENIED.fullmatch(code) is not None
+
+
+def is_identity(code: str) -> bool:
+    """Whether an error code means that the credentials are not, or no longer, good."""
+    return _IDENTITY.fullmatch(code) is not None
 
 
 def code_and_message(response: Mapping[str, Any]) -> tuple[str, str]:

@@ -43,8 +43,9 @@ from botocore.loaders import Loader  # type: ignore[import-untyped]  # comes wit
 from botocore.session import Session  # type: ignore[import-untyped]  # comes without types
 
 from steerd.providers.asking import remaining_s
-from steerd.providers.aws import Meaning, account_of, code_and_message, told
+from steerd.providers.aws import Meaning, account_of, code_and_message, is_denied, is_identity, told
 from steerd.providers.base import Context, Misconfigured, ProviderError, Refused, Throttled, Unreachable
+from steerd.providers.pace import Pace
 from steerd.providers.settings import Settings
 
 __all__ = ["Caller"]
@@ -78,6 +79,8 @@ class Caller:
 
     `action` is the prefix of its IAM actions, `policy` the file name under packaging/aws/policies. `meaning` tells
     what the service's own error codes mean. `region` is used where neither the settings nor the SDK's chain name one.
+    AWS counts calls per region, but for services with one endpoint for all (`region`, `global_region`); calls with an
+    `endpoint` are counted by that.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Caller:
         meaning: Meaning | None = None,
         region: str | None = None,
         global_region: str | None = None,
+        by_endpoint: bool = False,
     ) -> None:
         self._service, self._action, self._policy, self._meaning = service, action, policy, meaning
         self._timeout_s = settings.number("timeout", 0.05, 60)
@@ -101,8 +105,13 @@ class Caller:
         self._fallback_region = region
         self._where = f"providers.{context.spec.name}"
         self._session_name = re.sub(r"[^\w+=,.@-]", "-", f"steerd-{context.fleet.name}")[:64]
-        self._pace = context.pace(account_of(self._role, service), rate_per_s)
-        self._throttled_times = 0
+        place = None if region or global_region else self._region or _region_of_chain()
+        self._pace_of: Callable[[str | None], Pace] = lambda at: context.pace(
+            account_of(self._role, service, at or place), rate_per_s
+        )
+        self._throttled_times: dict[str | None, int] = {}
+        if not by_endpoint:
+            self._pace(None)
         self._pool: ThreadPoolExecutor | None = None
         self._clients: dict[tuple[str | None, str | None], Any] = {}
         self._session: Any = None
@@ -114,11 +123,19 @@ class Caller:
         """Of one call."""
         return self._timeout_s
 
+    def _pace(self, endpoint: str | None) -> Pace:
+        """What calls to this endpoint are held to."""
+        return self._pace_of(endpoint)
+
     def close(self) -> None:
         """Calls that have not begun are dropped; safe to call twice."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """The next call asks the SDK's chain anew: credentials may have come, or been renewed, since."""
         with self._lock:
             for client in self._clients.values():
                 client.close()
@@ -137,7 +154,8 @@ class Caller:
     ) -> dict[str, Any]:
         """One API call, at most `limit_s`. Raises a `ProviderError`. `endpoint` and `region` are for services with several
         endpoints of one meaning."""
-        await self._pace.take(deadline)
+        until = deadline if limit_s is None else min(deadline, asyncio.get_running_loop().time() + limit_s)
+        await self._pace(endpoint).take(until)
         left = remaining_s(deadline, self._timeout_s if limit_s is None else min(limit_s, self._timeout_s))
         if self._pool is None:
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"steerd-{self._service}")
@@ -152,27 +170,33 @@ class Caller:
             raise Unreachable(f"{operation}: the deadline passed before it was sent: nothing was sent") from None
         except ClientError as error:
             if error.operation_name == "AssumeRole":
-                raise self._no_role(error) from None
-            raise self._answered(operation, error.response) from None
+                raise self._no_role(error, endpoint) from None
+            raise self._answered(operation, error.response, endpoint) from None
         except BotoCoreError as error:
             raise self._failed(operation, error) from None
-        self._throttled_times = 0
+        self._throttled_times.pop(endpoint, None)
         return answer
 
-    def _answered(self, operation: str, response: Mapping[str, Any]) -> ProviderError:
+    def _answered(self, operation: str, response: Mapping[str, Any], endpoint: str | None) -> ProviderError:
         special = self._meaning(*code_and_message(response), response) if self._meaning else None
         if special is not None:
             return special
-        found = told(operation, f"{self._action}:{operation}", self._policy, response)
+        return self._common(operation, f"{self._action}:{operation}", response, endpoint)
+
+    def _common(self, operation: str, action: str, response: Mapping[str, Any], endpoint: str | None) -> ProviderError:
+        """What an error answer means with all services; the account is held back where it says so."""
+        found = told(operation, action, self._policy, response)
         if isinstance(found, Throttled) and found.retry_after_s is None:
-            pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**self._throttled_times)
+            pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** self._throttled_times.get(endpoint, 0))
             found.retry_after_s = pause_s * random.uniform(0.5, 1.5)  # noqa: S311  spreads callers, hides nothing
-            self._throttled_times = min(self._throttled_times + 1, 10)
+            self._throttled_times[endpoint] = min(self._throttled_times.get(endpoint, 0) + 1, 10)
         if isinstance(found, Throttled) and found.retry_after_s:
-            self._pace.pause(found.retry_after_s)
+            self._pace(endpoint).pause(found.retry_after_s)
         return found
 
-    def _no_role(self, error: ClientError) -> ProviderError:
+    def _no_role(self, error: ClientError, endpoint: str | None) -> ProviderError:
+        if not is_denied(code_and_message(error.response)[0]):
+            return self._common("AssumeRole", "sts:AssumeRole", error.response, endpoint)
         return Misconfigured(
             f"role {self._role} cannot be assumed: {error.response.get('Error', {}).get('Message', error)}",
             "name this host's own identity in the role's trust policy, and let that identity do sts:AssumeRole on it",
@@ -205,8 +229,16 @@ class Caller:
     ) -> dict[str, Any]:
         self._thread.until = until
         self._in_time()
-        method: Callable[..., dict[str, Any]] = getattr(self._client(endpoint, region), xform_name(operation))
-        return method(**params)
+        try:
+            method: Callable[..., dict[str, Any]] = getattr(self._client(endpoint, region), xform_name(operation))
+            return method(**params)
+        except _NO_IDENTITY:
+            self._forget()  # the SDK keeps that it found none
+            raise
+        except ClientError as error:
+            if is_identity(code_and_message(error.response)[0]):
+                self._forget()
+            raise
 
     def _in_time(self, **_: Any) -> None:
         """Hooked in right before a request is sent, when credentials are there and all is signed."""
@@ -218,13 +250,10 @@ class Caller:
             if (client := self._clients.get((endpoint, region))) is not None:
                 return client
             if self._session is None:
-                self._session = self._begin()
+                self._session = self._begin(region)
             client = self._session.create_client(
                 self._service,
-                region_name=region
-                or self._region
-                or self._session.get_config_variable("region")
-                or self._fallback_region,
+                region_name=region or self._home(self._session),
                 endpoint_url=endpoint or self._endpoint,
                 config=self._config(),
             )
@@ -241,7 +270,12 @@ class Caller:
             user_agent_extra="steerd",
         )
 
-    def _begin(self) -> Any:
+    def _home(self, session: Any) -> str | None:
+        """The region where a call names none."""
+        found: str | None = self._region or session.get_config_variable("region") or self._fallback_region
+        return found
+
+    def _begin(self, region: str | None) -> Any:
         session = _session()
         if self._role is not None:
             own = session.get_credentials()
@@ -249,7 +283,7 @@ class Caller:
                 raise NoCredentialsError
             fetcher = AssumeRoleCredentialFetcher(
                 client_creator=partial(
-                    session.create_client, region_name=self._region or self._fallback_region, config=self._config()
+                    session.create_client, region_name=self._home(session) or region, config=self._config()
                 ),
                 source_credentials=own,
                 role_arn=self._role,
@@ -264,6 +298,14 @@ def _session() -> Any:
     session = Session()
     session.register_component("data_loader", _MODELS)
     return session
+
+
+def _region_of_chain() -> str | None:
+    try:
+        found: str | None = _session().get_config_variable("region")
+    except BotoCoreError:  # a profile that does not exist, say: the first call tells
+        return None
+    return found
 
 
 class _Assumed(CredentialProvider):  # type: ignore[misc]  # its base comes without types

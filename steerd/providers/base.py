@@ -92,6 +92,9 @@ class Context:
     resolve: Callable[[Secret], str]
     paces: Paces = field(default_factory=Paces)
 
+    def __post_init__(self) -> None:
+        self.paces.begin(self.spec.name)
+
     def pace(self, account: str, rate_per_s: float) -> Pace:
         """What to `await .take(deadline)` from before each call to `account` (a name for it that other entries of the same
         account give too)."""

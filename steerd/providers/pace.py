@@ -125,12 +125,16 @@ class Paces:
 
     def __init__(self) -> None:
         self._paces: dict[str, Pace] = {}
-        self._shares: dict[str, tuple[str, float]] = {}
-        self._asked: dict[str, tuple[str, float]] = {}
+        self._shares: dict[str, dict[str, float]] = {}
+        self._asked: dict[str, dict[str, float]] = {}
+
+    def begin(self, provider: str) -> None:
+        """The entry is built anew: once it is in force, accounts that it does not share any more hold nobody to its rates."""
+        self._asked[provider] = {}
 
     def share(self, provider: str, account: str, rate_per_s: float) -> Pace:
         """The pace of `account`, for the entry `provider`. Its rate counts once the entry is in force (`keep`)."""
-        self._asked[provider] = account, rate_per_s
+        self._asked.setdefault(provider, dict(self._shares.get(provider, {})))[account] = rate_per_s
         return self._paces.setdefault(account, Pace(rate_per_s))
 
     def keep(self, providers: Collection[str]) -> None:
@@ -138,15 +142,16 @@ class Paces:
         shares = self._shares | self._asked
         self._shares, self._asked = {name: shares[name] for name in providers if name in shares}, {}
         for account, pace in self._paces.items():
-            lowest = min((rate for shared, rate in self._shares.values() if shared == account), default=pace.rate_per_s)
-            if pace.rate_per_s != lowest:
-                pace.limit(lowest)
+            rates = [shared[account] for shared in self._shares.values() if account in shared]
+            if rates and pace.rate_per_s != min(rates):
+                pace.limit(min(rates))
 
     def drop(self) -> None:
         """What was asked for since the last `keep` is not wanted after all."""
         self._asked.clear()
 
     def standing(self, provider: str) -> dict[str, Any] | None:
-        """For `status`; None where the entry has no limit of its own."""
-        shared = self._shares.get(provider) or self._asked.get(provider)
-        return self._paces[shared[0]].standing() if shared else None
+        """For `status`, of the account with least room where the entry calls several; None where it has no limit of its own."""
+        shared = self._shares.get(provider) or self._asked.get(provider, {})
+        found = [self._paces[account].standing() for account in shared]
+        return min(found, key=lambda s: (-s["paused_s"], s["free"]), default=None)

@@ -147,12 +147,14 @@ def needs_fence(observed: Fence | None, fence: Fence) -> bool:
     return observed is None or observed.fleet != fence.fleet or observed.epoch < fence.epoch
 
 
-def check_fence(route: Route, observed: Fence | None, fence: Fence) -> None:
-    """Raises `Misconfigured` when another fleet steers this record. A newer fence is a matter for `apply`."""
+def check_fence(route: Route, observed: Fence | None, fence: Fence, remedy: str | None = None) -> None:
+    """Raises `Misconfigured` when another fleet steers this record. A newer fence is a matter for `apply`.
+
+    `remedy` is what to do where that fleet is gone; for a fence in DNS, to delete its TXT."""
     if observed is not None and observed.fleet != fence.fleet:
         raise Misconfigured(
             f"{route.key}: {route.name} is steered by fleet {observed.fleet!r}, this is {fence.fleet!r}",
-            f"one record has one fleet: if that fleet is gone, delete the TXT at {fence_name(route.name)}",
+            f"each has one fleet: if that one is gone, {remedy or f'delete the TXT at {fence_name(route.name)}'}",
         )
 
 

@@ -89,3 +89,22 @@ def test_the_demand_of_a_fallback_goes_with_the_fallback() -> None:
         b.run(5)
         assert b.engine.world.services["small"].spill == {}
         assert "fallback-used" not in b.alerts()
+
+
+def test_what_the_route_says_of_a_target_that_left_is_kept_until_it_is_out() -> None:
+    fleet = make_fleet(demand=600.0)
+    service = fleet.services[0]
+    route = service.routes[0]
+    groups = {t.key: f"arn:{t.key}" for t in route.targets}
+    routes = (replace(route, settings={"target_groups": groups}),)
+    b = up(replace(fleet, services=(replace(service, routes=routes),)))
+    less = without(b.fleet, "eua")
+    names = {e.name for e in less.services[0].endpoints}
+    stay = {k: v for k, v in groups.items() if k in names}
+    service = less.services[0]
+    routes = tuple(replace(r, settings={"target_groups": stay}) for r in service.routes)
+    b.reload(replace(less, services=(replace(service, routes=routes),)))
+    assert b.engine.routes()[route.key].settings["target_groups"] == groups
+    b.run(60)
+    b.reload(replace(b.fleet, config_hash="again"))
+    assert b.engine.routes()[route.key].settings["target_groups"] == stay

@@ -128,6 +128,15 @@ def test_entries_of_one_account_share_its_calls_and_the_lowest_rate_holds() -> N
         assert told is not None
         assert (told["calls_per_s"], told["free"], told["free_routine"]) == (4.0, 7, 5)
         assert paces.standing("edge") is None
+        paces.share("arc", "aws:3", 5.0)
+        paces.share("arc", "aws:4", 5.0).pause(9.0)
+        standing = paces.standing("arc")
+        assert standing is not None
+        assert standing["paused_s"] == 9.0, "of several accounts, the one that is held back"
+        paces.begin("r53-b")
+        paces.share("r53-b", "aws:5", 1.0)
+        paces.keep(["r53-a", "r53-b", "arc"])
+        assert one.rate_per_s == 5.0, "nobody is held to a rate of before the reload"
 
     run_virtual(main())
 

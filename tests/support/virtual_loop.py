@@ -58,7 +58,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jumping.now = start
         super().__init__(self._jumping)
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  asyncio's signature
         """Threads take real time: a limit in virtual time would be over at once."""
         del timeout
         await super().shutdown_default_executor()

@@ -8,6 +8,7 @@ from typing import Any
 
 from steerd.model.route import Desired, Fence, Observed, Route
 from steerd.providers.base import Change, Misconfigured, Refused
+from steerd.providers.named import check_apart, names_of
 
 __all__ = ["Rule", "Seen", "differences", "observed_from", "rule_of", "translate"]
 
@@ -52,7 +53,7 @@ def rule_of(route: Route) -> str:
 
 def groups_of(route: Route) -> dict[str, str]:
     """Target -> ARN of its target group."""
-    return {str(k): str(v) for k, v in (route.settings.get("target_groups") or {}).items()}
+    return names_of(route, "target_groups")
 
 
 def weights_in(route: Route, actions: tuple[Action, ...]) -> dict[str, int]:
@@ -95,7 +96,7 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
     """The action list that turns `observed` into `desired`.
 
     Raises ValueError on an empty state or a weight out of range; `Misconfigured` when there is no such rule or a target to
-    be in service has no target group; `Refused` when there would be too many groups.
+    be in service has no target group, or two have one; `Refused` when there would be too many groups.
     """
     if desired.empty:
         raise ValueError(f"{route.key}: a state in which nothing is served is never written")
@@ -105,6 +106,7 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
             f"{route.key}: there is no such rule", "compare the route's `rule` with the listener's rules"
         )
     groups, standing = groups_of(route), weights_in(route, seen.actions)
+    check_apart(route, groups, "target_groups")
     wanted = dict(standing)
     for member in desired.members:
         if not 0 <= member.weight <= WEIGHT_MAX:

@@ -8,6 +8,7 @@ from typing import Any
 
 from steerd.model.route import Desired, Fence, Observed, Route
 from steerd.providers.base import Change, Misconfigured, Refused
+from steerd.providers.named import check_apart, names_of
 
 __all__ = ["Endpoints", "Seen", "accelerator_of", "differences", "observed_from", "translate"]
 
@@ -61,7 +62,7 @@ def accelerator_of(group: str) -> str:
 
 def ids_of(route: Route) -> dict[str, str]:
     """Target -> endpoint id."""
-    return {str(k): str(v) for k, v in (route.settings.get("endpoints") or {}).items()}
+    return names_of(route, "endpoints")
 
 
 def observed_from(route: Route, seen: Seen | None, fence: Fence | None) -> Observed:
@@ -90,7 +91,7 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
     """The list of endpoints that turns `observed` into `desired`.
 
     Raises ValueError on an empty state or a weight out of range; `Misconfigured` when there is no such group or a target
-    to be in service has no endpoint; `Refused` when there would be too many.
+    to be in service has no endpoint, or two have one; `Refused` when there would be too many.
     """
     if desired.empty:
         raise ValueError(f"{route.key}: a state in which nothing is served is never written")
@@ -98,6 +99,7 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
     if not isinstance(seen, Seen):
         raise Misconfigured(f"{route.key}: there is no such endpoint group", "compare `endpoint_group` with its ARN")
     ids, standing = ids_of(route), seen.weights
+    check_apart(route, ids, "endpoints")
     wanted = dict(standing)
     for member in desired.members:
         if not 0 <= member.weight <= WEIGHT_MAX:

@@ -66,9 +66,10 @@ async def _one(
             return f"{where} has not this batch yet"
         for kind in kinds_of(route):
             values = {canonical(v) for v in await _values(server, route.name, kind, transport, deadline, timeout_s)}
-            if not values and (batch.served[kind] or route.types == ("ALIAS",)):
+            served = batch.served[kind]
+            if not values and (served is None or served):
                 return f"{where} answers {route.name} {kind} with nothing"
-            if route.types != ("ALIAS",) and (strange := values - batch.served[kind]):
+            if served is not None and (strange := values - served):
                 return f"{where} still serves {', '.join(sorted(strange))}"
     except ProviderError as error:
         return error.text

@@ -53,12 +53,12 @@ class Seen:
 class Batch:
     """The payload of a change: `changes` of one ChangeResourceRecordSets call, and the fence they were made against.
 
-    `served` is record type -> what any server may answer with once the batch is there (empty: not known, an alias).
+    `served` is record type -> what any server may answer with once the batch is there (None: not known, an alias answers).
     """
 
     seen: Fence | None
     changes: tuple[Mapping[str, Any], ...]
-    served: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    served: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
 
 
 def check_route(route: Route) -> None:
@@ -134,11 +134,11 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
     seen = observed.token if isinstance(observed.token, Seen) else Seen()
     check_fence(route, seen.fence, fence)
     changes: list[Mapping[str, Any]] = []
-    served: dict[str, frozenset[str]] = {}
+    served: dict[str, frozenset[str] | None] = {}
     for kind in kinds_of(route):
         group = _group(route, kind, desired, seen)
         changes += group.changes
-        served[kind] = frozenset() if route.types == ("ALIAS",) else group.served
+        served[kind] = group.served
     same_records = not changes
     if not same_records or needs_fence(seen.fence, fence):
         changes += _fence_changes(route, seen, fence)
@@ -158,7 +158,7 @@ class _Group:
     """One type's weighted group."""
 
     changes: list[Mapping[str, Any]]
-    served: frozenset[str]
+    served: frozenset[str] | None
 
 
 def _group(route: Route, kind: str, desired: Desired, seen: Seen) -> _Group:
@@ -188,6 +188,10 @@ def _group(route: Route, kind: str, desired: Desired, seen: Seen) -> _Group:
     ]
     changes += [{"Action": "CREATE", "ResourceRecordSet": dict(r)} for r in new]
     serving = [r for r in wanted.values() if r["Weight"] > 0] + foreign
+    if any(
+        "AliasTarget" in r and r["Weight"] > 0 for r in serving
+    ):  # ours or somebody else's: it answers with what its target has
+        return _Group(changes, None)
     return _Group(changes, frozenset(v for r in serving for v in values_in(r)))
 
 

@@ -23,6 +23,7 @@ from steerd.providers.base import (
     ProviderError,
     Receipt,
     Refused,
+    Throttled,
     Unreachable,
     Verified,
 )
@@ -67,6 +68,7 @@ class RoutingControls:
             policy="route53-arc",
             rate_per_s=rate,
             meaning=_meaning,
+            by_endpoint=True,
         )
         self._control = Caller(
             context,
@@ -160,17 +162,22 @@ class RoutingControls:
     async def _any(self, operation: str, deadline: float, params: Mapping[str, Any]) -> tuple[Endpoint, dict[str, Any]]:
         """The answer of the first endpoint that gives one. Raises what it says no with, or `Unreachable`."""
         failed: list[str] = []
+        throttled: list[Throttled] = []
         for endpoint in list(await self._known(deadline)):
             try:
                 share_s = remaining_s(deadline, self._api.timeout_s) / (len(self._endpoints) - len(failed))
                 answer = await self._at(endpoint, operation, deadline, params, max(LEAST_TRY_S, share_s))
-            except Unreachable as error:
+            except (Throttled, Unreachable) as error:
+                if isinstance(error, Throttled):
+                    throttled.append(error)
                 failed.append(f"{endpoint.region}: {error.text}")
                 # It is asked last from now on, until the others have failed too.
                 self._endpoints.remove(endpoint)
                 self._endpoints.append(endpoint)
                 continue
             return endpoint, answer
+        if throttled and len(throttled) == len(failed):
+            raise min(throttled, key=lambda e: e.retry_after_s or 0.0)  # nothing was done anywhere
         raise Unreachable(f"no endpoint of the cluster answers: {'; '.join(failed)}")
 
     async def _at(

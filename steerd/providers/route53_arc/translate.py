@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from steerd.model.route import Desired, Fence, Observed, Route
 from steerd.providers.base import Change, Misconfigured
+from steerd.providers.named import check_apart, names_of
 
 __all__ = ["OFF", "ON", "States", "controls_of", "differences", "observed_from", "panels_of", "translate"]
 
@@ -24,7 +25,7 @@ class States:
 
 def controls_of(route: Route) -> dict[str, str]:
     """Target -> ARN of its routing control."""
-    return {str(k): str(v) for k, v in (route.settings.get("controls") or {}).items()}
+    return names_of(route, "controls")
 
 
 def panels_of(route: Route) -> tuple[str, ...]:
@@ -65,12 +66,13 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
     """The update that turns `observed` into `desired`. The cluster carries it out whole or, where a safety rule of the
     panel speaks against the result, not at all; safety rules are never overridden.
 
-    Raises ValueError on an empty state; `Misconfigured` when a target to be in service has no routing control.
+    Raises ValueError on an empty state; `Misconfigured` when a target to be in service has no routing control, or two have one.
     """
     if desired.empty:
         raise ValueError(f"{route.key}: a state in which nothing is served is never written")
     seen: Mapping[str, str] = observed.token if isinstance(observed.token, dict) else {}
     controls = controls_of(route)
+    check_apart(route, controls, "controls")
     update: dict[str, str] = {}
     for member in desired.members:
         arn = controls.get(member.target, "")

@@ -151,7 +151,8 @@ def translate(route: Route, zone_ids: Mapping[str, str], desired: Desired, obser
         )
     comment_of(fence)
     if seen.own is not None:
-        check_fence(route, seen.own.fence, fence)
+        remedy = f"cancel its shift: `aws arc-zonal-shift cancel-zonal-shift --zonal-shift-id {seen.own.id}`"
+        check_fence(route, seen.own.fence, fence, remedy)
     away = _away(route, zone_ids, desired, seen)
     calls = _calls(route, seen, away, fence)
     return Change(
@@ -167,10 +168,13 @@ def translate(route: Route, zone_ids: Mapping[str, str], desired: Desired, obser
 def _away(route: Route, zone_ids: Mapping[str, str], desired: Desired, seen: Seen) -> str | None:
     """The zone id to be out, None for none."""
     out = []
+    configured = {t.key for t in route.targets if t.endpoints}
     for member in desired.members:
         if member.weight > 0:
             continue
         zone = zone_ids.get(member.target)
+        if zone is None and member.target not in configured:
+            continue  # it left the config, and its id with it
         if zone is None:
             raise Misconfigured(
                 f"{route.key}: the availability zone id of {member.target} is not known",

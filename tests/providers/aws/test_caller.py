@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from steerd.providers.aws import account_of, retry_after_s
 from steerd.providers.aws_client import THREADS
 from steerd.providers.base import Misconfigured, Provider, ProviderError, Refused, Throttled, Unreachable
 from steerd.providers.pace import Paces, urgent
+from tests.support.aws.arc import CLUSTER, LocalCluster, control_arn
+from tests.support.aws.elb import LocalElb, group_arn
 from tests.support.aws.model import AwsError
 from tests.support.aws.route53 import LocalRoute53
 from tests.support.aws.server import LoseAnswer
@@ -99,7 +102,7 @@ async def test_throttles_without_a_word_back_off_longer_each_time(zone: LocalRou
     waits = []
     for _ in range(4):
         zone.faults.append(("ListResourceRecordSets", AwsError("Throttling", "Rate exceeded")))
-        provider._api._pace._paused_until = 0.0  # type: ignore[attr-defined]  # time passes
+        provider._api._pace(None)._paused_until = 0.0  # type: ignore[attr-defined]  # time passes
         with pytest.raises(Throttled) as caught:
             await provider.read(CHAT, deadline())
         waits.append(caught.value.retry_after_s or 0.0)
@@ -124,6 +127,36 @@ async def test_reads_leave_a_share_of_the_account_s_calls_for_writes(zone: Local
 async def test_entries_of_one_account_share_its_pace() -> None:
     assert account_of(ROLE, "route53") == account_of("arn:aws:iam::123456789012:role/other", "route53")
     assert account_of(None, "route53") != account_of(ROLE, "route53") != account_of(ROLE, "elbv2")
+
+
+async def test_a_region_that_throttles_holds_back_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    balancer, paces = LocalElb(), Paces()
+    balancer.start()
+    rule = balancer.add_rule({"za": 1})
+    of = route("lb", {"za": ()}, settings={"rule": rule, "target_groups": {"za": group_arn("za")}})
+    fault = AwsError("Throttling", "Rate exceeded", headers={"Retry-After": "7"})
+    balancer.faults.append(("DescribeRules", fault))
+    places: tuple[dict[str, Any], ...] = ({"aws_region": "eu-west-1"}, {"aws_region": "us-east-2"}, {})
+    throttled, healthy, by_chain = (build("elbv2", {"endpoint_url": balancer.url, **p}, paces) for p in places)
+    with pytest.raises(Throttled):
+        await throttled.read(of, deadline())
+    assert (await healthy.read(of, deadline(0.5))).weights == {"za": 1}
+    with pytest.raises(Throttled):
+        await by_chain.read(of, deadline(0.5))
+    for provider in (throttled, healthy, by_chain):
+        await provider.close()
+    balancer.stop()
+
+
+async def test_a_service_of_one_endpoint_has_one_limit_whatever_its_region(zone: LocalRoute53) -> None:
+    paces = Paces()
+    fault = AwsError("Throttling", "Rate exceeded", headers={"Retry-After": "7"})
+    zone.faults.append(("ListResourceRecordSets", fault))
+    await failing(made(zone, paces, aws_region="us-east-1"))
+    with pytest.raises(Throttled):
+        await made(zone, paces).read(CHAT, deadline(0.5))
+    assert len(zone.asked) == 1
 
 
 async def test_a_lost_answer_is_unreachable_and_reading_back_shows_the_write(zone: LocalRoute53) -> None:
@@ -195,6 +228,48 @@ async def test_a_role_is_assumed_with_the_chain_s_own_identity(
     sts.stop()
 
 
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("Throttling", Throttled),
+        ("ServiceUnavailable", Unreachable),
+        ("ExpiredToken", Misconfigured),
+        ("AccessDenied", Misconfigured),
+    ],
+)
+async def test_what_sts_says_is_told_as_what_it_is(
+    zone: LocalRoute53, monkeypatch: pytest.MonkeyPatch, code: str, kind: type[ProviderError]
+) -> None:
+    sts = LocalSts(ROLE)
+    sts.faults.append(("AssumeRole", AwsError(code, "said so")))
+    sts.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.url)
+    error = await failing(made(zone, role=ROLE))
+    assert type(error) is kind
+    assert "said so" in error.text
+    assert ("trust policy" in error.action) == (code == "AccessDenied")
+    sts.stop()
+
+
+@pytest.mark.parametrize("chain", [None, "eu-north-1"])
+async def test_a_role_is_asked_for_in_the_region_of_the_sdk_s_chain(
+    monkeypatch: pytest.MonkeyPatch, chain: str | None
+) -> None:
+    cluster = LocalCluster().start()
+    cluster.put({control_arn("za"): "On"})
+    sts = LocalSts(ROLE)
+    sts.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.url)
+    if chain:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", chain)
+    provider = build("route53-arc", {"cluster": CLUSTER, "endpoints": cluster.listed, "role": ROLE})
+    await provider.read(route("chat", {"za": ()}, settings={"controls": {"za": control_arn("za")}}), deadline())
+    assert [a.region for a in sts.asked] == [chain or cluster.endpoints[0].region]
+    await provider.close()
+    sts.stop()
+    cluster.stop()
+
+
 async def test_a_role_that_may_not_be_assumed(zone: LocalRoute53, monkeypatch: pytest.MonkeyPatch) -> None:
     sts = LocalSts()
     sts.start()
@@ -213,6 +288,39 @@ async def test_no_identity(zone: LocalRoute53, monkeypatch: pytest.MonkeyPatch) 
         assert isinstance(error, Misconfigured)
         assert "aws sts get-caller-identity" in error.action
     assert zone.asked == []
+
+
+async def test_an_identity_that_comes_later_is_found(zone: LocalRoute53, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host's role may be attached after the start: nobody should have to restart anything for it."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    provider = made(zone)
+    with pytest.raises(Misconfigured):
+        await provider.read(CHAT, deadline())
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIALATER")
+    await provider.read(CHAT, deadline())
+    assert zone.asked[-1].key == "AKIALATER"
+    await provider.close()
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidClientTokenId"])
+async def test_credentials_that_were_renewed_are_read_again(
+    zone: LocalRoute53, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str
+) -> None:
+    file = tmp_path / "credentials"
+    text = "[default]\naws_access_key_id = {}\naws_secret_access_key = of-the-tests\n"
+    file.write_text(text.format("AKIAOLD"))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    provider = made(zone)
+    await provider.read(CHAT, deadline())
+    file.write_text(text.format("AKIANEW"))
+    zone.faults.append(("ListResourceRecordSets", AwsError(code, "no longer", status=403)))
+    with pytest.raises(Misconfigured):
+        await provider.read(CHAT, deadline())
+    await provider.read(CHAT, deadline())
+    assert zone.asked[0].key == "AKIAOLD"
+    assert zone.asked[-1].key == "AKIANEW"
+    await provider.close()
 
 
 async def test_a_profile_that_does_not_exist(zone: LocalRoute53, monkeypatch: pytest.MonkeyPatch) -> None:

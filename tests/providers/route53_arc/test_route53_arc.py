@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from steerd.providers.base import Conflict, Misconfigured, Provider, Refused, Unreachable
+from steerd.providers.base import Conflict, Misconfigured, Provider, Refused, Throttled, Unreachable
 from tests.support.aws.arc import CLUSTER, LocalCluster, LocalControl, control_arn
 from tests.support.aws.model import AwsError
 from tests.support.aws.steer import build, deadline, fence, prepare, route, write
@@ -52,6 +52,24 @@ async def test_endpoints_that_are_gone_are_passed_over(cluster: LocalCluster, pr
     verified = await provider.verify(OF, change, deadline())
     assert verified.in_sync, verified.text
     assert f"{dead.region}: " in verified.text
+
+
+async def test_an_endpoint_that_throttles_holds_back_no_other(cluster: LocalCluster, provider: Provider) -> None:
+    fault = AwsError("ThrottlingException", "Rate exceeded", headers={"Retry-After": "30"})
+    first = cluster.endpoints[0]
+    first.faults.append(("ListRoutingControls", fault))
+    await write(provider, OF, WITHOUT_A, fence())
+    assert cluster.states()["za"] == "Off"
+    assert first.operations == ["ListRoutingControls"]
+
+
+async def test_where_all_endpoints_throttle_nothing_was_done(cluster: LocalCluster, provider: Provider) -> None:
+    for n, endpoint in enumerate(cluster.endpoints):
+        fault = AwsError("ThrottlingException", "Rate exceeded", headers={"Retry-After": str(30 - n)})
+        endpoint.faults.append(("ListRoutingControls", fault))
+    with pytest.raises(Throttled) as caught:
+        await provider.read(OF, deadline())
+    assert caught.value.retry_after_s == 26.0
 
 
 async def test_an_endpoint_that_hangs_does_not_use_up_the_time(cluster: LocalCluster, provider: Provider) -> None:
