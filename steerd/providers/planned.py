@@ -97,20 +97,6 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
             ),
             Capabilities(weight_max=1_000_000, atomic=True, compare_and_set=True),
         ),
-        (
-            Kind(
-                "webhook",
-                "the plan as a signed POST to a URL of yours",
-                (
-                    Setting("url", "url", "where the plan is posted", required=True),
-                    Setting("secret", "secret", "key of the HMAC signature", required=True),
-                    Setting("ca", "path", "certificates to trust"),
-                    _TIMEOUT,
-                ),
-                built=False,
-            ),
-            Capabilities(weight_max=10_000, atomic=True, compare_and_set=True),
-        ),
     )
 }
 

@@ -23,6 +23,7 @@ from steerd.providers import (
     rfc2136,
     route53,
     route53_arc,
+    webhook,
     zonal_shift,
 )
 from steerd.providers.base import Context, Misconfigured, Provider
@@ -43,6 +44,7 @@ _BUILT = (
     zonal_shift,
     elbv2,
     global_accelerator,
+    webhook,
 )
 
 _BUILDERS: Mapping[str, Callable[[Context], Provider]] = {module.KIND.name: module.build for module in _BUILT}

@@ -27,6 +27,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "aws-zonal-shift": {"zone_ids": {"eu-west-1a": "euw1-az1"}},
     "elbv2": {},
     "global-accelerator": {},
+    "webhook": {"url": "http://127.0.0.1:1", "secret": Secret("env", "HOOK")},
 }
 
 

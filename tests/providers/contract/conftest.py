@@ -13,6 +13,9 @@ from tests.providers.contract.aws_rigs import (  # noqa: F401  fixtures are foun
     global_accelerator_rig,
     route53_rig,
 )
+from tests.providers.contract.cloud_rigs import (  # noqa: F401
+    webhook_rig,
+)
 from tests.providers.contract.rigs import (
     BeaconRig,
     BindRig,
@@ -44,6 +47,7 @@ SHARED = {
     "arc": "arc_rig",
     "elbv2": "elbv2_rig",
     "global_accelerator": "global_accelerator_rig",
+    "webhook": "webhook_rig",
 }
 """Rig -> its fixture: it lives as long as its server does, so names must not repeat over tests."""
 

@@ -1,0 +1,76 @@
+"""1000 random plans through each provider's translate, carried out on its local server: what is sent is valid by the published
+model, what stands after it is what was planned, within the error of whole numbers, and what was read before it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from steerd.model.route import Desired, Observed
+from steerd.providers.base import Change
+from steerd.providers.webhook import translate as webhook
+from tests.providers.aws.test_plans import PLANS, SEQUENCES, ZONES, Bench, assert_close, split
+from tests.support.aws.steer import fence
+from tests.support.cloud.http import HttpError
+from tests.support.cloud.receiver import Receiver
+from tests.support.plain_split import plainly
+
+
+class WebhookBench(Bench):
+    kind = "webhook"
+
+    def begin(self) -> dict[str, Any]:
+        self.server = Receiver()
+        return {"types": ()}
+
+    def read(self) -> Observed:
+        said = self.server.ask("POST", "/", webhook.read_message(self.route))
+        return webhook.observed_from(self.route, webhook.seen_from(said))
+
+    def translate(self, desired: Desired, observed: Observed, seq: int) -> Change:
+        return webhook.translate(self.route, desired, observed, fence(1, seq))
+
+    def carry_out(self, change: Change) -> None:
+        self.server.ask("POST", "/", change.payload.message)
+
+    def served(self) -> Mapping[str, int]:
+        return dict(self.server.state(self.route.name)["weights"])
+
+
+BENCHES = (WebhookBench,)
+
+
+@pytest.mark.parametrize("make", BENCHES, ids=lambda b: b.kind)
+@settings(
+    max_examples=SEQUENCES,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(splits=st.lists(split, min_size=PLANS, max_size=PLANS))
+def test_a_thousand_plans(make: type[Bench], splits: list[list[float]]) -> None:
+    bench = make()
+    endpoints = [f"e-{z}" for z in ZONES]
+    fair = dict.fromkeys(endpoints, 1 / len(endpoints))
+    for seq, drawn in enumerate(splits, 1):
+        shares = {e: p / sum(drawn) for e, p in zip(endpoints, drawn, strict=True)}
+        stale = bench.read()
+        desired = plainly(bench.route, shares, fair, bench.caps, stale.weights)
+        change = bench.translate(desired, stale, seq)
+        assert change == bench.translate(desired, stale, seq), "the same again"
+        if not change.nothing:
+            bench.carry_out(change)
+        served = {z: w for z, w in bench.served().items() if z in desired.weights}
+        assert {z: served.get(z, 0) for z in ZONES} == desired.weights, "weight by weight, zeros among them"
+        after = bench.read()
+        assert after.weights == desired.weights
+        assert bench.translate(desired, after, seq).nothing, "idempotent"
+        if not bench.caps.minimum:
+            assert_close(bench, desired, shares)
+        if bench.caps.compare_and_set and not change.nothing:
+            with pytest.raises(HttpError, match=r"^(409|412) "):
+                bench.carry_out(change)

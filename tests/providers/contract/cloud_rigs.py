@@ -1,0 +1,58 @@
+"""Cloud APIs under the contract: local servers that validate every request against the vendor's published model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from steerd.model.fleet import Secret
+from steerd.model.route import Route
+from steerd.providers import registry
+from steerd.providers.base import Provider
+from tests.providers.contract.rigs import ZONES, Rig, black_hole, context
+from tests.support.cloud.receiver import Receiver
+
+
+class WebhookRig(Rig):
+    kind = "webhook"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server = Receiver()
+        self.server.start()
+
+    def made(self, url: str) -> Provider:
+        settings = {"url": url, "secret": Secret("env", "HOOK"), "calls_per_s": 1000.0}
+        return registry.build(context("webhook", settings, self.server.secret))
+
+    def provider(self) -> Provider:
+        return self.made(self.server.url)
+
+    def serving(self, route: Route) -> set[str]:
+        with self.server.lock:
+            return {z for z, w in self.server.state(route.name)["weights"].items() if w and z in ZONES}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            yield self.made(f"http://127.0.0.1:{port}")
+
+    def add_foreign(self, route: Route) -> None:
+        self.server.edit(route.name, {"foreign": 5})
+
+    def has_foreign(self, route: Route) -> bool:
+        weights: dict[str, Any] = self.server.state(route.name)["weights"]
+        return bool(weights["foreign"] == 5)
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self.server.edit(route.name, {target: 0})
+
+
+@pytest.fixture(scope="module")
+def webhook_rig() -> Iterator[Rig]:
+    rig = WebhookRig()
+    yield rig
+    rig.server.stop()
