@@ -82,21 +82,6 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
             # pool_weights are fractions in steps of 0.01; 1200 calls per 5 minutes, beyond which every call is refused.
             Capabilities(weight_max=100, ttl=True, dns=True, rate_per_s=4.0, fence_note=_READ_BACK),
         ),
-        (
-            Kind(
-                "gateway-api",
-                "Kubernetes Gateway API: weights of an HTTPRoute's backendRefs",
-                (
-                    Setting("kubeconfig", "path", "outside of a cluster"),
-                    Setting("context", "string", "of the kubeconfig"),
-                    _TIMEOUT,
-                ),
-                built=False,
-                extra="kubernetes",
-                modules=("kubernetes_asyncio",),
-            ),
-            Capabilities(weight_max=1_000_000, atomic=True, compare_and_set=True),
-        ),
     )
 }
 
@@ -104,9 +89,5 @@ PLANNED_ROUTE_SETTINGS: Mapping[str, tuple[Setting, ...]] = {
     "gcp-backend": (Setting("groups", "map", "target -> URL of its instance group or NEG", required=True),),
     "azure-trafficmanager": (Setting("endpoints", "map", "target -> name of the profile's endpoint"),),
     "cloudflare": (Setting("pools", "map", "target -> pool id", required=True),),
-    "gateway-api": (
-        Setting("namespace", "string", "of the HTTPRoute", default="default"),
-        Setting("rule", "int", "index of the rule", default=0),
-    ),
 }
 """Keys a route takes beyond those of configuration.md, by provider kind."""

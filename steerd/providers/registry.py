@@ -16,6 +16,7 @@ from steerd.providers import (
     elbv2,
     embedded,
     envoy,
+    gateway_api,
     global_accelerator,
     haproxy,
     memory,
@@ -45,6 +46,7 @@ _BUILT = (
     elbv2,
     global_accelerator,
     webhook,
+    gateway_api,
 )
 
 _BUILDERS: Mapping[str, Callable[[Context], Provider]] = {module.KIND.name: module.build for module in _BUILT}

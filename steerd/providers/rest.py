@@ -73,7 +73,10 @@ def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
 
 
 class Rest:
-    """One API. `base` is its URL without a last slash, `name` what messages call it, `hint` what to do when it is silent."""
+    """One API. `base` is its URL, `name` what messages call it, `hint` what to do when it is silent.
+
+    Trusted are the system's certificates, those of the file `ca`, or what `trust` makes for a new connection.
+    """
 
     def __init__(
         self,
@@ -85,10 +88,12 @@ class Rest:
         meaning: Meaning,
         pace: Pace | None = None,
         ca: str | None = None,
+        trust: Callable[[], ssl.SSLContext | None] | None = None,
         hint: str = "is its API reachable from here (proxy, firewall)?",
     ) -> None:
         self._name, self.base, self._timeout_s, self._hint = name, base.rstrip("/"), timeout_s, hint
         self._authorize, self._meaning, self._pace, self._ca = authorize, meaning, pace, ca
+        self._trust = trust or self.tls
         self._session: aiohttp.ClientSession | None = None
         self._throttled_times = 0
 
@@ -126,7 +131,7 @@ class Rest:
         if body is not None:
             told["Content-Type"] = "application/json"
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self.tls() or True)
+            connector = aiohttp.TCPConnector(ssl=self._trust() or True)
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         asked = self._session.request(
             method, f"{self.base}{path}", data=sent or None, headers={**told, **(headers or {})}, allow_redirects=False

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from steerd.model.route import Desired, Observed
 from steerd.providers.base import Change
+from steerd.providers.gateway_api import translate as gateway
 from steerd.providers.webhook import translate as webhook
 from tests.providers.aws.test_plans import PLANS, SEQUENCES, ZONES, Bench, assert_close, split
 from tests.support.aws.steer import fence
 from tests.support.cloud.http import HttpError
+from tests.support.cloud.kubernetes import LocalKubernetes
 from tests.support.cloud.receiver import Receiver
 from tests.support.plain_split import plainly
 
@@ -41,7 +43,30 @@ class WebhookBench(Bench):
         return dict(self.server.state(self.route.name)["weights"])
 
 
-BENCHES = (WebhookBench,)
+class GatewayBench(Bench):
+    kind = "gateway-api"
+
+    def begin(self) -> dict[str, Any]:
+        self.server = LocalKubernetes()
+        self.server.add("chat.acme.example", dict.fromkeys(ZONES, 1))
+        return {"types": ()}
+
+    def read(self) -> Observed:
+        self.found = self.server.ask("GET", gateway.path_of(self.route))
+        return gateway.observed_from(self.route, gateway.seen_from(self.route, self.found))
+
+    def translate(self, desired: Desired, observed: Observed, seq: int) -> Change:
+        return gateway.translate(self.route, desired, observed, fence(1, seq))
+
+    def carry_out(self, change: Change) -> None:
+        patch = gateway.patch_of(change.payload, self.found, change.fence)
+        self.server.ask("PATCH", f"{change.payload.seen.path}?fieldValidation=Strict", patch)
+
+    def served(self) -> Mapping[str, int]:
+        return self.server.weights(self.route.name)
+
+
+BENCHES = (WebhookBench, GatewayBench)
 
 
 @pytest.mark.parametrize("make", BENCHES, ids=lambda b: b.kind)
@@ -66,11 +91,11 @@ def test_a_thousand_plans(make: type[Bench], splits: list[list[float]]) -> None:
             bench.carry_out(change)
         served = {z: w for z, w in bench.served().items() if z in desired.weights}
         assert {z: served.get(z, 0) for z in ZONES} == desired.weights, "weight by weight, zeros among them"
+        if bench.caps.compare_and_set and not change.nothing:
+            with pytest.raises(HttpError, match=r"^(409|412) "):
+                bench.carry_out(change)
         after = bench.read()
         assert after.weights == desired.weights
         assert bench.translate(desired, after, seq).nothing, "idempotent"
         if not bench.caps.minimum:
             assert_close(bench, desired, shares)
-        if bench.caps.compare_and_set and not change.nothing:
-            with pytest.raises(HttpError, match=r"^(409|412) "):
-                bench.carry_out(change)

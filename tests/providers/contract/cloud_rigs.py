@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from steerd.model.route import Route
 from steerd.providers import registry
 from steerd.providers.base import Provider
 from tests.providers.contract.rigs import ZONES, Rig, black_hole, context
+from tests.support.cloud.kubernetes import LocalKubernetes
 from tests.support.cloud.receiver import Receiver
 
 
@@ -49,6 +51,50 @@ class WebhookRig(Rig):
 
     def outsider_removes(self, route: Route, target: str) -> None:
         self.server.edit(route.name, {target: 0})
+
+
+class GatewayRig(Rig):
+    kind = "gateway-api"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self.directory = directory
+        self.server = LocalKubernetes()
+        self.server.start()
+
+    def provider(self) -> Provider:
+        path = self.server.kubeconfig(self.directory)
+        return registry.build(context("gateway-api", {"kubeconfig": path, "calls_per_s": 1000.0}))
+
+    def route(self) -> Route:
+        made = super().route()
+        self.server.add(made.name, dict.fromkeys(ZONES, 1))
+        return made
+
+    def serving(self, route: Route) -> set[str]:
+        return {z for z, w in self.server.weights(route.name).items() if w and z in ZONES}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            path = self.server.kubeconfig(self.directory, f"http://127.0.0.1:{port}")
+            yield registry.build(context("gateway-api", {"kubeconfig": path}))
+
+    def add_foreign(self, route: Route) -> None:
+        self.server.edit(route.name, {"foreign": 5})
+
+    def has_foreign(self, route: Route) -> bool:
+        return self.server.weights(route.name)["foreign"] == 5
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self.server.edit(route.name, {target: 0})
+
+
+@pytest.fixture(scope="module")
+def gateway_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    rig = GatewayRig(tmp_path_factory.mktemp("kubernetes"))
+    yield rig
+    rig.server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from tests.providers.contract.aws_rigs import (  # noqa: F401  fixtures are foun
     route53_rig,
 )
 from tests.providers.contract.cloud_rigs import (  # noqa: F401
+    gateway_rig,
     webhook_rig,
 )
 from tests.providers.contract.rigs import (
@@ -48,6 +49,7 @@ SHARED = {
     "elbv2": "elbv2_rig",
     "global_accelerator": "global_accelerator_rig",
     "webhook": "webhook_rig",
+    "gateway-api": "gateway_rig",
 }
 """Rig -> its fixture: it lives as long as its server does, so names must not repeat over tests."""
 
