@@ -28,21 +28,6 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
     for kind, capabilities in (
         (
             Kind(
-                "clouddns",
-                "Google Cloud DNS weighted round robin",
-                (
-                    Setting("managed_zone", "string", "name of the managed zone", required=True),
-                    Setting("verify", "strings", "name servers to ask after a write, HOST:PORT"),
-                    *_GCP,
-                ),
-                built=False,
-                extra="gcp",
-                modules=("google.cloud.dns",),
-            ),
-            Capabilities(weight_max=1000, atomic=True, compare_and_set=True, ttl=True, dns=True, rate_per_s=4.0),
-        ),
-        (
-            Kind(
                 "gcp-backend",
                 "Google backend service capacity scalers",
                 _GCP,

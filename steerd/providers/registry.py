@@ -13,6 +13,7 @@ from steerd.model.kinds import Kind, Setting
 from steerd.model.route import Capabilities
 from steerd.providers import (
     beacon,
+    clouddns,
     elbv2,
     embedded,
     envoy,
@@ -47,6 +48,7 @@ _BUILT = (
     global_accelerator,
     webhook,
     gateway_api,
+    clouddns,
 )
 
 _BUILDERS: Mapping[str, Callable[[Context], Provider]] = {module.KIND.name: module.build for module in _BUILT}

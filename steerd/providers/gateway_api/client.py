@@ -157,7 +157,7 @@ class GatewayApi:
         try:
             async with asyncio.timeout(remaining_s(deadline, self._timeout_s)):
                 if self._kubeconfig is None and self._context is None:
-                    load_incluster_config(client_configuration=made)
+                    load_incluster_config(client_configuration=made)  # type: ignore[no-untyped-call]
                 else:
                     await load_kube_config(self._kubeconfig, self._context, made, persist_config=False)
         except TimeoutError:

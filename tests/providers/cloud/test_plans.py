@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from steerd.model.route import Desired, Observed
 from steerd.providers.base import Change
+from steerd.providers.clouddns import translate as clouddns
 from steerd.providers.gateway_api import translate as gateway
 from steerd.providers.webhook import translate as webhook
 from tests.providers.aws.test_plans import PLANS, SEQUENCES, ZONES, Bench, assert_close, split
 from tests.support.aws.steer import fence
+from tests.support.cloud.clouddns import LocalCloudDns
 from tests.support.cloud.http import HttpError
 from tests.support.cloud.kubernetes import LocalKubernetes
 from tests.support.cloud.receiver import Receiver
@@ -66,7 +68,32 @@ class GatewayBench(Bench):
         return self.server.weights(self.route.name)
 
 
-BENCHES = (WebhookBench, GatewayBench)
+class CloudDnsBench(Bench):
+    kind = "clouddns"
+    changes = "/dns/v1/projects/acme/managedZones/main/changes"
+
+    def begin(self) -> dict[str, Any]:
+        self.server = LocalCloudDns()
+        return {"types": ("A", "AAAA"), "ttl_s": 30.0}
+
+    def read(self) -> Observed:
+        records = {k: r for (n, k), r in self.server.records.items() if k != "TXT"}
+        txt = next((r for (n, k), r in self.server.records.items() if k == "TXT"), None)
+        return clouddns.observed_from(self.route, clouddns.Seen(records, txt))
+
+    def translate(self, desired: Desired, observed: Observed, seq: int) -> Change:
+        return clouddns.translate(self.route, desired, observed, fence(1, seq))
+
+    def carry_out(self, change: Change) -> None:
+        self.server.ask("POST", self.changes, change.payload.changes[0])
+
+    def served(self) -> Mapping[str, int]:
+        found = [self.server.items(self.route.name, kind) for kind in ("A", "AAAA")]
+        assert [i["weight"] for i in found[0]] == [i["weight"] for i in found[1]], "both types carry the same split"
+        return {f"z{int(i['rrdatas'][0].rpartition('.')[2]) - 1}": i["weight"] for i in found[0]}
+
+
+BENCHES = (WebhookBench, GatewayBench, CloudDnsBench)
 
 
 @pytest.mark.parametrize("make", BENCHES, ids=lambda b: b.kind)

@@ -13,7 +13,10 @@ from steerd.model.fleet import Secret
 from steerd.model.route import Route
 from steerd.providers import registry
 from steerd.providers.base import Provider
-from tests.providers.contract.rigs import ZONES, Rig, black_hole, context
+from tests.providers.contract.rigs import ADDRESSES, ZONE, ZONES, Rig, black_hole, context
+from tests.support.aws.route53 import NameServer
+from tests.support.cloud.clouddns import LocalCloudDns
+from tests.support.cloud.google import give_credentials
 from tests.support.cloud.kubernetes import LocalKubernetes
 from tests.support.cloud.receiver import Receiver
 
@@ -88,6 +91,56 @@ class GatewayRig(Rig):
 
     def outsider_removes(self, route: Route, target: str) -> None:
         self.server.edit(route.name, {target: 0})
+
+
+class CloudDnsRig(Rig):
+    kind = "clouddns"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server = LocalCloudDns(ZONE)
+        self.server.start()
+        self.names = NameServer(self.server).start()  # type: ignore[arg-type]  # it has what that asks for
+
+    def made(self, **changed: Any) -> Provider:
+        base = {"project": "acme", "managed_zone": "main", "endpoint_url": self.server.url, "calls_per_s": 1000.0}
+        return registry.build(context("clouddns", {**base, "verify": [self.names.address], **changed}))
+
+    def provider(self) -> Provider:
+        self.server.looks = 0
+        return self.made()
+
+    def serving(self, route: Route) -> set[str]:
+        with self.server.lock:
+            served = {k: r for k, r in self.server.served.items() if k[:2] == (f"{route.name}.", "A") and r["Weight"]}
+        found = {v["Value"] for r in served.values() for v in r["ResourceRecords"]}
+        return {z for z in ZONES if ADDRESSES[z] in found}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            yield self.made(endpoint_url=f"http://127.0.0.1:{port}", timeout=1.0)
+
+    def add_foreign(self, route: Route) -> None:
+        items = self.server.items(route.name)
+        self.server.set_items(route.name, [{"weight": 7, "rrdatas": ["198.51.100.77"]}, *items])
+
+    def has_foreign(self, route: Route) -> bool:
+        return {"weight": 7, "rrdatas": ["198.51.100.77"]} in self.server.items(route.name)
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        items = [i for i in self.server.items(route.name) if i["rrdatas"] != [ADDRESSES[target]]]
+        self.server.set_items(route.name, items)
+
+
+@pytest.fixture(scope="module")
+def clouddns_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with pytest.MonkeyPatch.context() as patch:
+        rig = CloudDnsRig()
+        give_credentials(patch, tmp_path_factory.mktemp("google"), rig.server)
+        yield rig
+        rig.names.stop()
+        rig.server.stop()
 
 
 @pytest.fixture(scope="module")

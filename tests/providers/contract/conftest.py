@@ -14,6 +14,7 @@ from tests.providers.contract.aws_rigs import (  # noqa: F401  fixtures are foun
     route53_rig,
 )
 from tests.providers.contract.cloud_rigs import (  # noqa: F401
+    clouddns_rig,
     gateway_rig,
     webhook_rig,
 )
@@ -49,6 +50,7 @@ SHARED = {
     "elbv2": "elbv2_rig",
     "global_accelerator": "global_accelerator_rig",
     "webhook": "webhook_rig",
+    "clouddns": "clouddns_rig",
     "gateway-api": "gateway_rig",
 }
 """Rig -> its fixture: it lives as long as its server does, so names must not repeat over tests."""

@@ -31,11 +31,16 @@ async def failing(
     return caught.value
 
 
-async def stands_common_faults(server: JsonServer, provider: Provider, of: Any, writes: str) -> None:
-    """Errors of the API come out typed, each with what to do; a lost answer is read back; a throttle holds back all calls."""
+async def stands_common_faults(
+    server: JsonServer, provider: Provider, of: Any, writes: str, *, renews: bool = False
+) -> None:
+    """Errors of the API come out typed, each with what to do (`renews`: a 401 is one token more); a lost answer is read back;
+    a throttle holds back all calls."""
     await write(provider, of, {"za": 1, "zb": 1, "zc": 1}, fence(1, 1))
     for status, kind in ((401, Misconfigured), (403, Misconfigured), (500, Unreachable), (503, Unreachable)):
-        fault = (writes, HttpError(status, {"message": "said no"}))
+        if renews and status == 401:
+            continue
+        fault = (writes, HttpError(status, {"message": "said no", "error": {"message": "said no"}}))
         error = await failing(server, fault, provider, of, {"za": 0, "zb": 1, "zc": 1}, fence(1, 2))
         assert isinstance(error, kind), error
         assert str(status) in error.text
