@@ -15,28 +15,11 @@ from steerd.model.route import Capabilities
 __all__ = ["PLANNED", "PLANNED_ROUTE_SETTINGS"]
 
 _TIMEOUT = Setting("timeout", "duration", "of one call", default=5.0)
-_GCP = (
-    Setting("project", "string", "project that holds the resource", required=True),
-    Setting("endpoint_url", "url", "another API endpoint (private connect, tests)"),
-    _TIMEOUT,
-)
-
 _READ_BACK = "no compare-and-set: steerd checks its lease right before the call, reads back after, and reconciles"
 
 PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
     kind.name: (kind, capabilities)
     for kind, capabilities in (
-        (
-            Kind(
-                "gcp-backend",
-                "Google backend service capacity scalers",
-                _GCP,
-                built=False,
-                extra="gcp",
-                modules=("google.auth",),
-            ),
-            Capabilities(weight_max=100, minimum=0.1, compare_and_set=True, rate_per_s=5.0),
-        ),
         (
             Kind(
                 "azure-trafficmanager",
@@ -71,7 +54,6 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
 }
 
 PLANNED_ROUTE_SETTINGS: Mapping[str, tuple[Setting, ...]] = {
-    "gcp-backend": (Setting("groups", "map", "target -> URL of its instance group or NEG", required=True),),
     "azure-trafficmanager": (Setting("endpoints", "map", "target -> name of the profile's endpoint"),),
     "cloudflare": (Setting("pools", "map", "target -> pool id", required=True),),
 }

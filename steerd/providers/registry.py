@@ -18,6 +18,7 @@ from steerd.providers import (
     embedded,
     envoy,
     gateway_api,
+    gcp_backend,
     global_accelerator,
     haproxy,
     memory,
@@ -49,6 +50,7 @@ _BUILT = (
     webhook,
     gateway_api,
     clouddns,
+    gcp_backend,
 )
 
 _BUILDERS: Mapping[str, Callable[[Context], Provider]] = {module.KIND.name: module.build for module in _BUILT}

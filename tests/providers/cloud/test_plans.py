@@ -14,10 +14,12 @@ from steerd.model.route import Desired, Observed
 from steerd.providers.base import Change
 from steerd.providers.clouddns import translate as clouddns
 from steerd.providers.gateway_api import translate as gateway
+from steerd.providers.gcp_backend import translate as gcp_backend
 from steerd.providers.webhook import translate as webhook
 from tests.providers.aws.test_plans import PLANS, SEQUENCES, ZONES, Bench, assert_close, split
 from tests.support.aws.steer import fence
 from tests.support.cloud.clouddns import LocalCloudDns
+from tests.support.cloud.compute import LocalCompute, group_url
 from tests.support.cloud.http import HttpError
 from tests.support.cloud.kubernetes import LocalKubernetes
 from tests.support.cloud.receiver import Receiver
@@ -93,7 +95,31 @@ class CloudDnsBench(Bench):
         return {f"z{int(i['rrdatas'][0].rpartition('.')[2]) - 1}": i["weight"] for i in found[0]}
 
 
-BENCHES = (WebhookBench, GatewayBench, CloudDnsBench)
+class ComputeBench(Bench):
+    kind = "gcp-backend"
+    path = "/compute/v1/projects/acme/global/backendServices/chat"
+
+    def begin(self) -> dict[str, Any]:
+        self.server = LocalCompute()
+        self.server.add("chat", dict.fromkeys(ZONES, 100))
+        return {"types": (), "settings": {"groups": {z: group_url(z) for z in ZONES}}}
+
+    def read(self) -> Observed:
+        return gcp_backend.observed_from(
+            self.route, gcp_backend.seen_from(self.path, self.server.ask("GET", self.path))
+        )
+
+    def translate(self, desired: Desired, observed: Observed, seq: int) -> Change:
+        return gcp_backend.translate(self.route, desired, observed, fence(1, seq))
+
+    def carry_out(self, change: Change) -> None:
+        self.server.ask("PATCH", self.path, dict(change.payload.body))
+
+    def served(self) -> Mapping[str, int]:
+        return self.server.percents("chat")
+
+
+BENCHES = (WebhookBench, GatewayBench, CloudDnsBench, ComputeBench)
 
 
 @pytest.mark.parametrize("make", BENCHES, ids=lambda b: b.kind)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from steerd.model.fleet import Secret
-from steerd.model.route import Route
+from steerd.model.route import Desired, Route
 from steerd.providers import registry
 from steerd.providers.base import Provider
 from tests.providers.contract.rigs import ADDRESSES, ZONE, ZONES, Rig, black_hole, context
 from tests.support.aws.route53 import NameServer
 from tests.support.cloud.clouddns import LocalCloudDns
+from tests.support.cloud.compute import LocalCompute, group_url
 from tests.support.cloud.google import give_credentials
 from tests.support.cloud.kubernetes import LocalKubernetes
 from tests.support.cloud.receiver import Receiver
@@ -140,6 +142,61 @@ def clouddns_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         give_credentials(patch, tmp_path_factory.mktemp("google"), rig.server)
         yield rig
         rig.names.stop()
+        rig.server.stop()
+
+
+class ComputeRig(Rig):
+    kind = "gcp-backend"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server = LocalCompute()
+        self.server.looks = 0
+        self.server.start()
+
+    def made(self, url: str) -> Provider:
+        settings = {"project": "acme", "endpoint_url": url, "calls_per_s": 1000.0}
+        return registry.build(context("gcp-backend", settings))
+
+    def provider(self) -> Provider:
+        return self.made(self.server.url)
+
+    def desired(self, route: Route, weights: dict[str, int]) -> Desired:
+        return super().desired(route, {z: max(w, 10) if w else 0 for z, w in weights.items()})
+
+    def route(self) -> Route:
+        made = super().route()
+        name = made.name.partition(".")[0]
+        self.server.add(name, dict.fromkeys(ZONES, 100))
+        return replace(made, name=name, settings={"groups": {z: group_url(z) for z in ZONES}})
+
+    def missing(self) -> Route:
+        return replace(super().missing(), name="missing")
+
+    def serving(self, route: Route) -> set[str]:
+        return {z for z, p in self.server.percents(route.name).items() if p and z in ZONES}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            yield self.made(f"http://127.0.0.1:{port}")
+
+    def add_foreign(self, route: Route) -> None:
+        self.server.edit(route.name, {"foreign": 33})
+
+    def has_foreign(self, route: Route) -> bool:
+        return self.server.percents(route.name)["foreign"] == 33
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self.server.edit(route.name, {target: 0})
+
+
+@pytest.fixture(scope="module")
+def compute_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with pytest.MonkeyPatch.context() as patch:
+        rig = ComputeRig()
+        give_credentials(patch, tmp_path_factory.mktemp("google"), rig.server)
+        yield rig
         rig.server.stop()
 
 

@@ -15,6 +15,7 @@ from tests.providers.contract.aws_rigs import (  # noqa: F401  fixtures are foun
 )
 from tests.providers.contract.cloud_rigs import (  # noqa: F401
     clouddns_rig,
+    compute_rig,
     gateway_rig,
     webhook_rig,
 )
@@ -51,6 +52,7 @@ SHARED = {
     "global_accelerator": "global_accelerator_rig",
     "webhook": "webhook_rig",
     "clouddns": "clouddns_rig",
+    "gcp-backend": "compute_rig",
     "gateway-api": "gateway_rig",
 }
 """Rig -> its fixture: it lives as long as its server does, so names must not repeat over tests."""

@@ -78,7 +78,7 @@ class LocalCloudDns(GoogleServer):
     def dns_resourceRecordSets_list(
         self,
         project: str,
-        managedZone: str,
+        managedZone: str,  # noqa: N803  the API's words
         name: str,
         pageToken: str = "0",  # noqa: N803
     ) -> Any:
