@@ -22,21 +22,6 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
     for kind, capabilities in (
         (
             Kind(
-                "azure-trafficmanager",
-                "Azure Traffic Manager endpoint weights",
-                (
-                    Setting("subscription", "string", "subscription id", required=True),
-                    Setting("resource_group", "string", "of the profile", required=True),
-                    _TIMEOUT,
-                ),
-                built=False,
-                extra="azure",
-                modules=("azure.mgmt.trafficmanager", "azure.identity"),
-            ),
-            Capabilities(weight_max=1000, zero=False, compare_and_set=True, ttl=True, dns=True, rate_per_s=0.5),
-        ),
-        (
-            Kind(
                 "cloudflare",
                 "Cloudflare Load Balancing pool weights",
                 (
@@ -54,7 +39,6 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
 }
 
 PLANNED_ROUTE_SETTINGS: Mapping[str, tuple[Setting, ...]] = {
-    "azure-trafficmanager": (Setting("endpoints", "map", "target -> name of the profile's endpoint"),),
     "cloudflare": (Setting("pools", "map", "target -> pool id", required=True),),
 }
 """Keys a route takes beyond those of configuration.md, by provider kind."""

@@ -12,6 +12,7 @@ from steerd.model.fleet import ProviderSpec
 from steerd.model.kinds import Kind, Setting
 from steerd.model.route import Capabilities
 from steerd.providers import (
+    azure_trafficmanager,
     beacon,
     clouddns,
     elbv2,
@@ -51,6 +52,7 @@ _BUILT = (
     gateway_api,
     clouddns,
     gcp_backend,
+    azure_trafficmanager,
 )
 
 _BUILDERS: Mapping[str, Callable[[Context], Provider]] = {module.KIND.name: module.build for module in _BUILT}

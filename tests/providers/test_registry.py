@@ -28,6 +28,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "elbv2": {},
     "global-accelerator": {},
     "gateway-api": {},
+    "azure-trafficmanager": {"subscription": "s1", "resource_group": "rg"},
     "gcp-backend": {"project": "acme"},
     "clouddns": {"project": "acme", "managed_zone": "main"},
     "webhook": {"url": "http://127.0.0.1:1", "secret": Secret("env", "HOOK")},

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from steerd.model.route import Desired, Observed
+from steerd.providers.azure_trafficmanager import translate as traffic_manager
 from steerd.providers.base import Change
 from steerd.providers.clouddns import translate as clouddns
 from steerd.providers.gateway_api import translate as gateway
@@ -18,6 +19,7 @@ from steerd.providers.gcp_backend import translate as gcp_backend
 from steerd.providers.webhook import translate as webhook
 from tests.providers.aws.test_plans import PLANS, SEQUENCES, ZONES, Bench, assert_close, split
 from tests.support.aws.steer import fence
+from tests.support.cloud.azure import LocalTrafficManager
 from tests.support.cloud.clouddns import LocalCloudDns
 from tests.support.cloud.compute import LocalCompute, group_url
 from tests.support.cloud.http import HttpError
@@ -119,7 +121,31 @@ class ComputeBench(Bench):
         return self.server.percents("chat")
 
 
-BENCHES = (WebhookBench, GatewayBench, CloudDnsBench, ComputeBench)
+class TrafficManagerBench(Bench):
+    kind = "azure-trafficmanager"
+
+    def begin(self) -> dict[str, Any]:
+        self.server = LocalTrafficManager()
+        self.server.add("chat.acme.example", dict.fromkeys(ZONES, 1))
+        return {"types": ()}
+
+    def read(self) -> Observed:
+        path = traffic_manager.path_of("s1", "rg", self.route)
+        found = self.server.ask("GET", f"{path}?api-version=2022-04-01")
+        return traffic_manager.observed_from(self.route, traffic_manager.seen_from(path, found))
+
+    def translate(self, desired: Desired, observed: Observed, seq: int) -> Change:
+        return traffic_manager.translate(self.route, desired, observed, fence(1, seq))
+
+    def carry_out(self, change: Change) -> None:
+        path = change.payload.seen.path
+        self.server.ask("PATCH", f"{path}?api-version=2022-04-01", dict(change.payload.body))
+
+    def served(self) -> Mapping[str, int]:
+        return self.server.weights(self.route.name)
+
+
+BENCHES = (WebhookBench, GatewayBench, CloudDnsBench, ComputeBench, TrafficManagerBench)
 
 
 @pytest.mark.parametrize("make", BENCHES, ids=lambda b: b.kind)

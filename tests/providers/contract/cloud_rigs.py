@@ -16,6 +16,7 @@ from steerd.providers import registry
 from steerd.providers.base import Provider
 from tests.providers.contract.rigs import ADDRESSES, ZONE, ZONES, Rig, black_hole, context
 from tests.support.aws.route53 import NameServer
+from tests.support.cloud.azure import LocalTrafficManager
 from tests.support.cloud.clouddns import LocalCloudDns
 from tests.support.cloud.compute import LocalCompute, group_url
 from tests.support.cloud.google import give_credentials
@@ -196,6 +197,53 @@ def compute_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with pytest.MonkeyPatch.context() as patch:
         rig = ComputeRig()
         give_credentials(patch, tmp_path_factory.mktemp("google"), rig.server)
+        yield rig
+        rig.server.stop()
+
+
+class TrafficManagerRig(Rig):
+    kind = "azure-trafficmanager"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server = LocalTrafficManager()
+        self.server.start()
+
+    def made(self, url: str) -> Provider:
+        settings = {"subscription": "s1", "resource_group": "rg", "endpoint_url": url, "calls_per_s": 1000.0}
+        return registry.build(context("azure-trafficmanager", settings))
+
+    def provider(self) -> Provider:
+        return self.made(self.server.url)
+
+    def route(self) -> Route:
+        made = super().route()
+        self.server.add(made.name, dict.fromkeys(ZONES, 1))
+        return made
+
+    def serving(self, route: Route) -> set[str]:
+        return {z for z, w in self.server.weights(route.name).items() if w and z in ZONES}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            yield self.made(f"http://127.0.0.1:{port}")
+
+    def add_foreign(self, route: Route) -> None:
+        self.server.edit(route.name, {"foreign": 33})
+
+    def has_foreign(self, route: Route) -> bool:
+        return self.server.weights(route.name)["foreign"] == 33
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self.server.edit(route.name, {target: 0})
+
+
+@pytest.fixture(scope="module")
+def traffic_manager_rig() -> Iterator[Rig]:
+    with pytest.MonkeyPatch.context() as patch:
+        rig = TrafficManagerRig()
+        rig.server.give_credentials(patch)
         yield rig
         rig.server.stop()
 

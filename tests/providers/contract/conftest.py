@@ -17,6 +17,7 @@ from tests.providers.contract.cloud_rigs import (  # noqa: F401
     clouddns_rig,
     compute_rig,
     gateway_rig,
+    traffic_manager_rig,
     webhook_rig,
 )
 from tests.providers.contract.rigs import (
@@ -52,6 +53,7 @@ SHARED = {
     "global_accelerator": "global_accelerator_rig",
     "webhook": "webhook_rig",
     "clouddns": "clouddns_rig",
+    "azure-trafficmanager": "traffic_manager_rig",
     "gcp-backend": "compute_rig",
     "gateway-api": "gateway_rig",
 }
