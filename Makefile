@@ -16,7 +16,7 @@ LOSS ?=
 UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 # Extras whose clients the tests use.
-CLIENTS := aws grpc kafka nats postgres redis
+CLIENTS := aws azure gcp grpc kafka kubernetes nats postgres redis
 
 .PHONY: help demo test test-engines lint format bench bench-probes bench-providers soak sim coverage mutants image lock clean run-env dev-env
 

@@ -15,58 +15,11 @@ from steerd.model.route import Capabilities
 __all__ = ["PLANNED", "PLANNED_ROUTE_SETTINGS"]
 
 _TIMEOUT = Setting("timeout", "duration", "of one call", default=5.0)
-_GCP = (
-    Setting("project", "string", "project that holds the resource", required=True),
-    Setting("endpoint_url", "url", "another API endpoint (private connect, tests)"),
-    _TIMEOUT,
-)
-
 _READ_BACK = "no compare-and-set: steerd checks its lease right before the call, reads back after, and reconciles"
 
 PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
     kind.name: (kind, capabilities)
     for kind, capabilities in (
-        (
-            Kind(
-                "clouddns",
-                "Google Cloud DNS weighted round robin",
-                (
-                    Setting("managed_zone", "string", "name of the managed zone", required=True),
-                    Setting("verify", "strings", "name servers to ask after a write, HOST:PORT"),
-                    *_GCP,
-                ),
-                built=False,
-                extra="gcp",
-                modules=("google.cloud.dns",),
-            ),
-            Capabilities(weight_max=1000, atomic=True, compare_and_set=True, ttl=True, dns=True, rate_per_s=4.0),
-        ),
-        (
-            Kind(
-                "gcp-backend",
-                "Google backend service capacity scalers",
-                _GCP,
-                built=False,
-                extra="gcp",
-                modules=("google.auth",),
-            ),
-            Capabilities(weight_max=100, minimum=0.1, compare_and_set=True, rate_per_s=5.0),
-        ),
-        (
-            Kind(
-                "azure-trafficmanager",
-                "Azure Traffic Manager endpoint weights",
-                (
-                    Setting("subscription", "string", "subscription id", required=True),
-                    Setting("resource_group", "string", "of the profile", required=True),
-                    _TIMEOUT,
-                ),
-                built=False,
-                extra="azure",
-                modules=("azure.mgmt.trafficmanager", "azure.identity"),
-            ),
-            Capabilities(weight_max=1000, zero=False, compare_and_set=True, ttl=True, dns=True, rate_per_s=0.5),
-        ),
         (
             Kind(
                 "cloudflare",
@@ -82,45 +35,10 @@ PLANNED: Mapping[str, tuple[Kind, Capabilities]] = {
             # pool_weights are fractions in steps of 0.01; 1200 calls per 5 minutes, beyond which every call is refused.
             Capabilities(weight_max=100, ttl=True, dns=True, rate_per_s=4.0, fence_note=_READ_BACK),
         ),
-        (
-            Kind(
-                "gateway-api",
-                "Kubernetes Gateway API: weights of an HTTPRoute's backendRefs",
-                (
-                    Setting("kubeconfig", "path", "outside of a cluster"),
-                    Setting("context", "string", "of the kubeconfig"),
-                    _TIMEOUT,
-                ),
-                built=False,
-                extra="kubernetes",
-                modules=("kubernetes_asyncio",),
-            ),
-            Capabilities(weight_max=1_000_000, atomic=True, compare_and_set=True),
-        ),
-        (
-            Kind(
-                "webhook",
-                "the plan as a signed POST to a URL of yours",
-                (
-                    Setting("url", "url", "where the plan is posted", required=True),
-                    Setting("secret", "secret", "key of the HMAC signature", required=True),
-                    Setting("ca", "path", "certificates to trust"),
-                    _TIMEOUT,
-                ),
-                built=False,
-            ),
-            Capabilities(weight_max=10_000, atomic=True, compare_and_set=True),
-        ),
     )
 }
 
 PLANNED_ROUTE_SETTINGS: Mapping[str, tuple[Setting, ...]] = {
-    "gcp-backend": (Setting("groups", "map", "target -> URL of its instance group or NEG", required=True),),
-    "azure-trafficmanager": (Setting("endpoints", "map", "target -> name of the profile's endpoint"),),
     "cloudflare": (Setting("pools", "map", "target -> pool id", required=True),),
-    "gateway-api": (
-        Setting("namespace", "string", "of the HTTPRoute", default="default"),
-        Setting("rule", "int", "index of the rule", default=0),
-    ),
 }
 """Keys a route takes beyond those of configuration.md, by provider kind."""

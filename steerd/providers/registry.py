@@ -12,10 +12,14 @@ from steerd.model.fleet import ProviderSpec
 from steerd.model.kinds import Kind, Setting
 from steerd.model.route import Capabilities
 from steerd.providers import (
+    azure_trafficmanager,
     beacon,
+    clouddns,
     elbv2,
     embedded,
     envoy,
+    gateway_api,
+    gcp_backend,
     global_accelerator,
     haproxy,
     memory,
@@ -23,6 +27,7 @@ from steerd.providers import (
     rfc2136,
     route53,
     route53_arc,
+    webhook,
     zonal_shift,
 )
 from steerd.providers.base import Context, Misconfigured, Provider
@@ -43,6 +48,11 @@ _BUILT = (
     zonal_shift,
     elbv2,
     global_accelerator,
+    webhook,
+    gateway_api,
+    clouddns,
+    gcp_backend,
+    azure_trafficmanager,
 )
 
 _BUILDERS: Mapping[str, Callable[[Context], Provider]] = {module.KIND.name: module.build for module in _BUILT}

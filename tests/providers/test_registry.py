@@ -27,6 +27,11 @@ SETTINGS: dict[str, dict[str, object]] = {
     "aws-zonal-shift": {"zone_ids": {"eu-west-1a": "euw1-az1"}},
     "elbv2": {},
     "global-accelerator": {},
+    "gateway-api": {},
+    "azure-trafficmanager": {"subscription": "s1", "resource_group": "rg"},
+    "gcp-backend": {"project": "acme"},
+    "clouddns": {"project": "acme", "managed_zone": "main"},
+    "webhook": {"url": "http://127.0.0.1:1", "secret": Secret("env", "HOOK")},
 }
 
 
@@ -127,7 +132,7 @@ def test_reading_the_list_imports_no_client() -> None:
     """The config is checked where no SDK is installed."""
     code = (
         "import sys; import steerd.providers.registry;"
-        "sdks = ('dns', 'boto3', 'botocore', 'google', 'azure');"
+        "sdks = ('dns', 'boto3', 'botocore', 'google', 'azure', 'kubernetes_asyncio');"
         "print([m for m in sys.modules if m.endswith('.client') or m.split('.')[0] in sdks])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)

@@ -13,6 +13,13 @@ from tests.providers.contract.aws_rigs import (  # noqa: F401  fixtures are foun
     global_accelerator_rig,
     route53_rig,
 )
+from tests.providers.contract.cloud_rigs import (  # noqa: F401
+    clouddns_rig,
+    compute_rig,
+    gateway_rig,
+    traffic_manager_rig,
+    webhook_rig,
+)
 from tests.providers.contract.rigs import (
     BeaconRig,
     BindRig,
@@ -44,6 +51,11 @@ SHARED = {
     "arc": "arc_rig",
     "elbv2": "elbv2_rig",
     "global_accelerator": "global_accelerator_rig",
+    "webhook": "webhook_rig",
+    "clouddns": "clouddns_rig",
+    "azure-trafficmanager": "traffic_manager_rig",
+    "gcp-backend": "compute_rig",
+    "gateway-api": "gateway_rig",
 }
 """Rig -> its fixture: it lives as long as its server does, so names must not repeat over tests."""
 

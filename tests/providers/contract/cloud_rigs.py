@@ -1,0 +1,262 @@
+"""Cloud APIs under the contract: local servers that validate every request against the vendor's published model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steerd.model.fleet import Secret
+from steerd.model.route import Desired, Route
+from steerd.providers import registry
+from steerd.providers.base import Provider
+from tests.providers.contract.rigs import ADDRESSES, ZONE, ZONES, Rig, black_hole, context
+from tests.support.aws.route53 import NameServer
+from tests.support.cloud.azure import LocalTrafficManager
+from tests.support.cloud.clouddns import LocalCloudDns
+from tests.support.cloud.compute import LocalCompute, group_url
+from tests.support.cloud.google import give_credentials
+from tests.support.cloud.kubernetes import LocalKubernetes
+from tests.support.cloud.receiver import Receiver
+
+
+class WebhookRig(Rig):
+    kind = "webhook"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server = Receiver()
+        self.server.start()
+
+    def made(self, url: str) -> Provider:
+        settings = {"url": url, "secret": Secret("env", "HOOK"), "calls_per_s": 1000.0}
+        return registry.build(context("webhook", settings, self.server.secret))
+
+    def provider(self) -> Provider:
+        return self.made(self.server.url)
+
+    def serving(self, route: Route) -> set[str]:
+        with self.server.lock:
+            return {z for z, w in self.server.state(route.name)["weights"].items() if w and z in ZONES}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            yield self.made(f"http://127.0.0.1:{port}")
+
+    def add_foreign(self, route: Route) -> None:
+        self.server.edit(route.name, {"foreign": 5})
+
+    def has_foreign(self, route: Route) -> bool:
+        weights: dict[str, Any] = self.server.state(route.name)["weights"]
+        return bool(weights["foreign"] == 5)
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self.server.edit(route.name, {target: 0})
+
+
+class GatewayRig(Rig):
+    kind = "gateway-api"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self.directory = directory
+        self.server = LocalKubernetes()
+        self.server.start()
+
+    def provider(self) -> Provider:
+        path = self.server.kubeconfig(self.directory)
+        return registry.build(context("gateway-api", {"kubeconfig": path, "calls_per_s": 1000.0}))
+
+    def route(self) -> Route:
+        made = super().route()
+        self.server.add(made.name, dict.fromkeys(ZONES, 1))
+        return made
+
+    def serving(self, route: Route) -> set[str]:
+        return {z for z, w in self.server.weights(route.name).items() if w and z in ZONES}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            path = self.server.kubeconfig(self.directory, f"http://127.0.0.1:{port}")
+            yield registry.build(context("gateway-api", {"kubeconfig": path}))
+
+    def add_foreign(self, route: Route) -> None:
+        self.server.edit(route.name, {"foreign": 5})
+
+    def has_foreign(self, route: Route) -> bool:
+        return self.server.weights(route.name)["foreign"] == 5
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self.server.edit(route.name, {target: 0})
+
+
+class CloudDnsRig(Rig):
+    kind = "clouddns"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server = LocalCloudDns(ZONE)
+        self.server.start()
+        self.names = NameServer(self.server).start()  # type: ignore[arg-type]  # it has what that asks for
+
+    def made(self, **changed: Any) -> Provider:
+        base = {"project": "acme", "managed_zone": "main", "endpoint_url": self.server.url, "calls_per_s": 1000.0}
+        return registry.build(context("clouddns", {**base, "verify": [self.names.address], **changed}))
+
+    def provider(self) -> Provider:
+        self.server.looks = 0
+        return self.made()
+
+    def serving(self, route: Route) -> set[str]:
+        with self.server.lock:
+            served = {k: r for k, r in self.server.served.items() if k[:2] == (f"{route.name}.", "A") and r["Weight"]}
+        found = {v["Value"] for r in served.values() for v in r["ResourceRecords"]}
+        return {z for z in ZONES if ADDRESSES[z] in found}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            yield self.made(endpoint_url=f"http://127.0.0.1:{port}", timeout=1.0)
+
+    def add_foreign(self, route: Route) -> None:
+        items = self.server.items(route.name)
+        self.server.set_items(route.name, [{"weight": 7, "rrdatas": ["198.51.100.77"]}, *items])
+
+    def has_foreign(self, route: Route) -> bool:
+        return {"weight": 7, "rrdatas": ["198.51.100.77"]} in self.server.items(route.name)
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        items = [i for i in self.server.items(route.name) if i["rrdatas"] != [ADDRESSES[target]]]
+        self.server.set_items(route.name, items)
+
+
+@pytest.fixture(scope="module")
+def clouddns_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with pytest.MonkeyPatch.context() as patch:
+        rig = CloudDnsRig()
+        give_credentials(patch, tmp_path_factory.mktemp("google"), rig.server)
+        yield rig
+        rig.names.stop()
+        rig.server.stop()
+
+
+class ComputeRig(Rig):
+    kind = "gcp-backend"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server = LocalCompute()
+        self.server.looks = 0
+        self.server.start()
+
+    def made(self, url: str) -> Provider:
+        settings = {"project": "acme", "endpoint_url": url, "calls_per_s": 1000.0}
+        return registry.build(context("gcp-backend", settings))
+
+    def provider(self) -> Provider:
+        return self.made(self.server.url)
+
+    def desired(self, route: Route, weights: dict[str, int]) -> Desired:
+        return super().desired(route, {z: max(w, 10) if w else 0 for z, w in weights.items()})
+
+    def route(self) -> Route:
+        made = super().route()
+        name = made.name.partition(".")[0]
+        self.server.add(name, dict.fromkeys(ZONES, 100))
+        return replace(made, name=name, settings={"groups": {z: group_url(z) for z in ZONES}})
+
+    def missing(self) -> Route:
+        return replace(super().missing(), name="missing")
+
+    def serving(self, route: Route) -> set[str]:
+        return {z for z, p in self.server.percents(route.name).items() if p and z in ZONES}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            yield self.made(f"http://127.0.0.1:{port}")
+
+    def add_foreign(self, route: Route) -> None:
+        self.server.edit(route.name, {"foreign": 33})
+
+    def has_foreign(self, route: Route) -> bool:
+        return self.server.percents(route.name)["foreign"] == 33
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self.server.edit(route.name, {target: 0})
+
+
+@pytest.fixture(scope="module")
+def compute_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with pytest.MonkeyPatch.context() as patch:
+        rig = ComputeRig()
+        give_credentials(patch, tmp_path_factory.mktemp("google"), rig.server)
+        yield rig
+        rig.server.stop()
+
+
+class TrafficManagerRig(Rig):
+    kind = "azure-trafficmanager"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server = LocalTrafficManager()
+        self.server.start()
+
+    def made(self, url: str) -> Provider:
+        settings = {"subscription": "s1", "resource_group": "rg", "endpoint_url": url, "calls_per_s": 1000.0}
+        return registry.build(context("azure-trafficmanager", settings))
+
+    def provider(self) -> Provider:
+        return self.made(self.server.url)
+
+    def route(self) -> Route:
+        made = super().route()
+        self.server.add(made.name, dict.fromkeys(ZONES, 1))
+        return made
+
+    def serving(self, route: Route) -> set[str]:
+        return {z for z, w in self.server.weights(route.name).items() if w and z in ZONES}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            yield self.made(f"http://127.0.0.1:{port}")
+
+    def add_foreign(self, route: Route) -> None:
+        self.server.edit(route.name, {"foreign": 33})
+
+    def has_foreign(self, route: Route) -> bool:
+        return self.server.weights(route.name)["foreign"] == 33
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self.server.edit(route.name, {target: 0})
+
+
+@pytest.fixture(scope="module")
+def traffic_manager_rig() -> Iterator[Rig]:
+    with pytest.MonkeyPatch.context() as patch:
+        rig = TrafficManagerRig()
+        rig.server.give_credentials(patch)
+        yield rig
+        rig.server.stop()
+
+
+@pytest.fixture(scope="module")
+def gateway_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    rig = GatewayRig(tmp_path_factory.mktemp("kubernetes"))
+    yield rig
+    rig.server.stop()
+
+
+@pytest.fixture(scope="module")
+def webhook_rig() -> Iterator[Rig]:
+    rig = WebhookRig()
+    yield rig
+    rig.server.stop()
