@@ -27,6 +27,8 @@ from tests.support.agent_rig import running
 from tests.support.model_server import ModelServer
 from tests.support.wait import until
 
+pytestmark = pytest.mark.slow
+
 NAME = "localhost"
 
 
