@@ -30,6 +30,8 @@ from tests.support.aws.shift import LocalZonalShift
 from tests.support.aws.steer import fence
 from tests.support.plain_split import plainly
 
+pytestmark = pytest.mark.slow
+
 ZONES = tuple(f"z{n}" for n in range(5))
 SEQUENCES, PLANS = 125, 8
 """1000 plans."""

@@ -27,6 +27,8 @@ from tests.support.cloud.kubernetes import LocalKubernetes
 from tests.support.cloud.receiver import Receiver
 from tests.support.plain_split import plainly
 
+pytestmark = pytest.mark.slow
+
 
 class WebhookBench(Bench):
     kind = "webhook"
