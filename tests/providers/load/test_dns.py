@@ -104,6 +104,8 @@ async def test_no_answer_is_ever_empty(system: System) -> None:
                 await write(provider, where, weights)
                 if flood.total >= DURING_CHANGES and changes >= 2 * len(EVERYTHING_MOVES):
                     break
+            sent = flood.total
+            await until(lambda: flood.total >= sent + 500, 20)  # what was under way while it was written
             counted = flood.since_now()
             total = flood.total
             await until(lambda: flood.total >= total + 500, 20)

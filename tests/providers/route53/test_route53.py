@@ -171,7 +171,7 @@ async def test_a_dead_name_server_is_named(zone: LocalRoute53) -> None:
 async def test_by_default_the_hosted_zone_s_own_name_servers_are_asked(zone: LocalRoute53, private: bool) -> None:
     zone.private = private
     zone.name_servers = ["127.0.0.2"]  # nothing listens on its port 53
-    provider = made(zone, timeout=0.3)
+    provider = made(zone, timeout=1.0)
     change = await write(provider, CHAT, ALL, fence())
     verified = await provider.verify(CHAT, change, deadline())
     assert verified.in_sync == private
