@@ -61,6 +61,20 @@ def free_port(host: str = "127.0.0.1") -> int:
     raise RuntimeError(f"no port of {_PORTS[0]} to {_PORTS[1]} is free for both TCP and UDP")
 
 
+def _stands_still(pid: int) -> None:
+    """Returns once every thread of the process has stopped: a signal to many threads takes its time."""
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        tasks = Path(f"/proc/{pid}/task")
+        if not tasks.exists():
+            return  # no Linux: nothing to look at
+        states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks.iterdir()]
+        if set(states) <= {"T", "t", "Z", "X"}:
+            return
+        time.sleep(0.005)
+    raise RuntimeError(f"process {pid} goes on after SIGSTOP")
+
+
 def plain_user(*names: str) -> str | None:
     """Whom to run a server as that refuses root: the first of `names` that exists. None when this process is not root."""
     if os.geteuid() != 0:
@@ -146,6 +160,7 @@ class Process:
     def paused(self) -> Iterator[None]:
         """Hangs: the kernel still takes connections for it, and nothing is answered."""
         os.kill(self.pid, signal.SIGSTOP)
+        _stands_still(self.pid)
         try:
             yield
         finally:
