@@ -8,29 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from ipaddress import ip_address
-from typing import Literal
 
 import dns.flags
-import dns.message
 import dns.rcode
 import dns.rdatatype
 
 from steerd.model.route import Route
-from steerd.providers.asking import EDNS_PAYLOAD, Server, addresses, ask, remaining_s
+from steerd.providers.asking import Server, addresses, remaining_s
+from steerd.providers.authority import TRANSPORTS, Transport, answer, question
 from steerd.providers.base import Change, ProviderError, Unreachable
 from steerd.providers.records import canonical, fence_name
 from steerd.providers.route53.records import fence_in, kinds_of
 from steerd.providers.route53.translate import Batch
 
 __all__ = ["behind", "servers_of"]
-
-Transport = Literal["udp", "tcp"]
-
-TRANSPORTS: tuple[Transport, ...] = ("udp", "tcp")
-"""Clients use both; a firewall may break one only."""
-
-UDP_TRIES = 3
-"""A lost datagram must not look like a server out of sync."""
 
 
 async def servers_of(names: tuple[str, ...], deadline: float, timeout_s: float) -> tuple[list[Server], list[str]]:
@@ -79,29 +70,9 @@ async def _one(
 async def _values(
     server: Server, name: str, kind: str, transport: Transport, deadline: float, timeout_s: float
 ) -> list[str]:
-    query = dns.message.make_query(name, kind, use_edns=0, payload=EDNS_PAYLOAD)
-    query.flags &= ~dns.flags.RD
-    answer = await _answer(query, server, transport, deadline, timeout_s)
-    if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) or not answer.flags & dns.flags.AA:
-        word = "without authority" if answer.rcode() == dns.rcode.NOERROR else dns.rcode.to_text(answer.rcode())
+    found = await answer(question(name, kind), server, transport, deadline, timeout_s)
+    if found.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) or not found.flags & dns.flags.AA:
+        word = "without authority" if found.rcode() == dns.rcode.NOERROR else dns.rcode.to_text(found.rcode())
         raise Unreachable(f"{server} answers {name} {kind} {word}: is it a name server of the zone?")
     wanted = dns.rdatatype.from_text(kind)
-    return [r.to_text() for rrset in answer.answer if rrset.rdtype == wanted for r in rrset]
-
-
-async def _answer(
-    query: dns.message.Message, server: Server, transport: Transport, deadline: float, timeout_s: float
-) -> dns.message.Message:
-    if transport == "tcp":
-        return await ask(query, server, "tcp", deadline, timeout_s)
-    for attempt in range(UDP_TRIES):
-        try:
-            answer = await ask(query, server, "udp", deadline, timeout_s / UDP_TRIES)
-        except Unreachable:
-            if attempt == UDP_TRIES - 1:
-                raise
-            continue
-        if answer.flags & dns.flags.TC:
-            return await ask(query, server, "tcp", deadline, timeout_s)
-        return answer
-    raise AssertionError("the loop above returns or raises")
+    return [r.to_text() for rrset in found.answer if rrset.rdtype == wanted for r in rrset]
