@@ -15,6 +15,10 @@ ARGS ?=
 LOSS ?=
 UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
+# Tests run in a process for each core, at most four, as they start real servers (ARGS=-n0 for one, which a debugger needs).
+CORES := $(shell nproc 2> /dev/null || echo 1)
+BESIDE := --numprocesses $(shell echo $$(($(CORES) < 4 ? $(CORES) : 4))) --dist worksteal
+
 # Extras whose clients the tests use.
 CLIENTS := aws azure gcp grpc kafka kubernetes nats postgres redis
 
@@ -30,7 +34,7 @@ test: dev-env ## all tests and linters; installs missing test servers where it m
 	@scripts/install-servers.sh
 	@scripts/test-other-pythons.sh
 	@echo "==> all tests on $$($(BIN)/python --version)"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(BESIDE) $(ARGS)
 
 test-engines: dev-env ## the failure modes on real engines, llama.cpp and MLServer, which it gets the first time (10 minutes more)
 	@scripts/setup-engines.sh

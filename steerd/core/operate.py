@@ -176,7 +176,8 @@ def _restore(world: World, command: OperatorCommand, now: float) -> Answer:
         world.services[state.route.service].reason = ("restored", key, now)
         world.touch(state.route.service)
     world.record("restore", command.name, command.reason or "asked for", now, by=command.by)
-    steps = ", ".join(f"{s:.0%}" for s in world.fleet.ramp.restore_steps)
+    rules = operated.ramp_of(world, mine[0]) if mine else world.fleet.ramp
+    steps = ", ".join(f"{s:.0%}" for s in rules.restore_steps)
     text = f"{command.name} comes back" + (" at once" if command.now and wait is None else f" in steps: {steps}")
     return Answer(command.id, "ok", text if wait is None else f"{text}; first: {wait}")
 
