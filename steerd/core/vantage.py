@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from steerd.core.votes import AgentState
 from steerd.core.world import World
 from steerd.model.vote import Verdict
 
@@ -10,6 +11,8 @@ __all__ = ["isolated", "review_agents"]
 _FOR_S = 10.0
 _BAD_SHARE = 0.5
 _DISAGREE_SHARE = 0.8
+_START_TTLS = 4.0
+"""So many times `vote_ttl` may pass until an agent of the config is heard for the first time."""
 
 
 def isolated(world: World, zone: str, now: float) -> bool:
@@ -27,6 +30,18 @@ def isolated(world: World, zone: str, now: float) -> bool:
     return total > 0 and len(zones) >= 2 and others > 0 and disagree >= _DISAGREE_SHARE * others
 
 
+def _silence(world: World, agent: AgentState, now: float) -> str | None:
+    """What to say of an agent that is not heard. One that was never heard gets the time in which a fleet starts."""
+    if agent.fresh:
+        return None
+    if agent.heard_at is not None:
+        return f"agent {agent.name} in {agent.zone} is not heard"
+    if agent.known_at is None:
+        agent.known_at = now
+    waits = now - agent.known_at < _START_TTLS * world.fleet.quorum.vote_ttl_s
+    return None if waits else f"agent {agent.name} in {agent.zone} is in the config and was never heard here"
+
+
 def review_agents(world: World, since: dict[str, float], now: float) -> None:
     """Brings the alerts about agents up to date: isolated vantages, absent and abstaining agents, differing configs."""
     texts: dict[str, str] = {}
@@ -41,9 +56,7 @@ def review_agents(world: World, since: dict[str, float], now: float) -> None:
             world.timers.at(began + _FOR_S, "agents", "")
     world.alerts.assert_only("vantage-isolated", texts, now)
     agents = world.votes.agents.values()
-    absent = {
-        a.name: f"agent {a.name} in {a.zone} is not heard" for a in agents if a.heard_at is not None and not a.fresh
-    }
+    absent = {a.name: text for a in agents if (text := _silence(world, a, now)) is not None}
     world.alerts.assert_only("agent-absent", absent, now)
     doubting = {
         a.name: f"agent {a.name} abstains: {a.abstaining}" for a in agents if a.fresh and a.abstaining is not None

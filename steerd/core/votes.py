@@ -18,13 +18,15 @@ __all__ = ["AgentState", "VoteTable"]
 
 @dataclass(slots=True)
 class AgentState:
-    """What is known of one agent. `stale_at` maps endpoints whose vote the agent no longer refreshes to when it last did."""
+    """What is known of one agent. `stale_at` maps endpoints whose vote the agent no longer refreshes to when it last did;
+    `known_at` is when it was first missed, if it was never heard."""
 
     name: str
     zone: str
     incarnation: int = -1
     number: int = -1
     heard_at: float | None = None
+    known_at: float | None = None
     abstaining: str | None = None
     connected: bool = False
     fresh: bool = False

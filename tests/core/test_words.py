@@ -78,6 +78,20 @@ def test_explain_says_what_brings_an_absent_agent_back() -> None:
     assert "start or reconnect it" in b.engine.explain("probe-eua", b.now)["would_change"][0]
 
 
+def test_an_agent_that_never_comes_is_missed_once_the_fleet_had_its_time_to_start() -> None:
+    b = Bench(make_fleet())
+    b.muted = {"probe-eua"}
+    b.lead()
+    b.run(50)
+    assert "agent-absent" not in b.alerts()
+    b.run(20)
+    assert "agent-absent" in b.alerts()
+    b.muted = set()
+    b.all_say(Verdict.HEALTHY)
+    b.run(5)
+    assert "agent-absent" not in b.alerts()
+
+
 def test_a_start_leaves_agents_the_time_for_a_first_full_answer_before_it_cries() -> None:
     b = Bench(make_fleet())
     b.lead()
