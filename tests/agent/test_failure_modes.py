@@ -25,6 +25,8 @@ from tests.support.agent_rig import Listener, Targets, running
 from tests.support.model_server import ModelServer
 from tests.support.wait import until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PACE: dict[str, tuple[float, float, dict[str, Any]]] = {
     "liveness": (0.3, 0.3, {}),
@@ -221,7 +223,6 @@ def _coordinator(listener: Listener) -> tuple[Any, ...]:
     return (Coordinator("co1", "r1", listener.url),)
 
 
-@pytest.mark.slow
 async def test_thirty_seconds_of_saturation_never_become_unhealthy(server: ModelServer) -> None:
     async with watching(server) as agent:
         server.mode("busy")

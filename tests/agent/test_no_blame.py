@@ -32,6 +32,8 @@ from tests.support.agent_rig import Listener, Targets, make_fleet, running
 from tests.support.names import Names, names_served
 from tests.support.wait import until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DAY_S = 86400.0
 LOOKS = 6

@@ -24,6 +24,8 @@ from tests.support.dnsclient import values
 from tests.support.servers import free_port
 from tests.support.wait import until_sync
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """\
 fleet: small
 regions: {{r1: {{zones: [z1, z2]}}}}

@@ -214,6 +214,7 @@ PHASES = (Phase.explicit, Phase.generate)
 """No shrinking: every example talks to a real server."""
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, phases=PHASES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sequence=st.lists(states, min_size=1, max_size=5))
 def test_any_sequence_ends_as_desired_and_is_never_empty(rig: Rig, sequence: list[dict[str, int]]) -> None:

@@ -22,6 +22,8 @@ from tests.support.pdns import Pdns
 from tests.support.servers import free_port
 from tests.support.wait import until
 
+pytestmark = pytest.mark.slow
+
 ZONE = "acme.example"
 ADDRESS = {"za": "192.0.2.1", "zb": "192.0.2.2", "zc": "192.0.2.3"}
 SEQ = itertools.count(1)

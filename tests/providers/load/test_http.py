@@ -22,6 +22,8 @@ from tests.support.model_row import Load, ModelRow
 from tests.support.servers import free_port
 from tests.support.wait import until
 
+pytestmark = pytest.mark.slow
+
 ZONES = ("za", "zb", "zc")
 SEQ = itertools.count(1)
 SAMPLE = 1000
