@@ -176,7 +176,7 @@ def _meaning(answer: Answer, where: str) -> ProviderError | None:
     if answer.status == 429:
         return Throttled(
             where,
-            "1200 calls in 5 minutes are used up, by people and tools too: give steerd a token of an account of its own",
+            "1200 calls in 5 minutes are used up, by people and tools too: give steerd a token of a user of its own",
         )
     return None
 
