@@ -6,7 +6,7 @@ from steerd.model.kinds import Kind, Setting
 from steerd.model.route import Capabilities
 from steerd.providers.base import Context, Provider
 
-__all__ = ["CAPABILITIES", "KIND", "ROUTE_SETTINGS", "build"]
+__all__ = ["CAPABILITIES", "KIND", "RIGHTS", "ROUTE_SETTINGS", "build"]
 
 KIND = Kind(
     "cloudflare",
@@ -38,6 +38,9 @@ ROUTE_SETTINGS = (
     Setting("pools", "map", "target -> id of its pool", required=True),
     Setting("disable_pools", "bool", "also disable the pools of targets that are out", default=False),
 )
+
+RIGHTS = {"zone": ("Load Balancers Write",), "account": ("Load Balancing: Monitors and Pools Write",)}
+"""Permission groups that writing takes, by what they are granted on: packaging/cloudflare grants just these."""
 
 
 def build(context: Context) -> Provider:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
@@ -12,15 +13,18 @@ from steerd.providers.base import (
     Change,
     Conflict,
     Context,
+    Denied,
     Misconfigured,
     ProviderError,
     Receipt,
     Refused,
     Throttled,
     Unreachable,
+    Untold,
     Verified,
 )
-from steerd.providers.cloudflare import CAPABILITIES, KIND
+from steerd.providers.cloudflare import CAPABILITIES, KIND, RIGHTS
+from steerd.providers.cloudflare.rights import lacking
 from steerd.providers.cloudflare.translate import (
     Plan,
     Seen,
@@ -49,8 +53,9 @@ class Cloudflare:
     def __init__(self, context: Context) -> None:
         settings = Settings(context.spec, KIND)
         self._context = context
-        account = settings.text("account_id")
-        self._balancers, self._pools = zone_path(settings.text("zone_id")), pools_path(account)
+        account, zone = settings.text("account_id"), settings.text("zone_id")
+        self._places = {"zone": zone, "account": account}
+        self._balancers, self._pools = zone_path(zone), pools_path(account)
         self._token = settings.secret("token")
         if self._token is None:
             raise settings.wrong("token", "is required", "write `token: {file: PATH}` or `{env: NAME}`")
@@ -106,6 +111,33 @@ class Cloudflare:
         if not change.nothing and change.fence.newer_than(observed.fence):
             wrong.append("the fence there is not ours")
         return Verified(in_sync=not wrong, observed=observed, text="; ".join(wrong))
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:  # noqa: ARG002
+        """What reading shows to lack, and what the token's own policies say, where it may read them. It is one token for all
+        routes. Raises `Misconfigured` where it is not active."""
+        found: list[str] = []
+        for kind, path in (("zone", self._balancers), ("account", self._pools)):
+            try:
+                await self._all(path, deadline)
+            except Denied:
+                found += [f"{right} on {kind} {self._places[kind]}" for right in RIGHTS[kind]]
+        place, token = await self._verified(deadline)
+        if token.get("status") != "active":
+            raise Misconfigured(f"the token is {token.get('status')}", "activate it, or make another one")
+        try:
+            own = _result(await self._rest.call("GET", f"{place}/{quote(str(token.get('id')), safe='')}", deadline))
+        except Denied:
+            said = "reading takes less, and what a token may do is told only to one with API Tokens Read; a write tries it out"
+            return [*found, Untold(f"whether the token may write: {said}")]
+        return lacking(own.get("policies") or (), RIGHTS, self._places)
+
+    async def _verified(self, deadline: float) -> tuple[str, Mapping[str, Any]]:
+        """Where the token's kind (a user's, an account's) lives in the API, and what is told of it there."""
+        account = f"/accounts/{quote(self._places['account'], safe='')}/tokens"
+        try:
+            return "/user/tokens", _result(await self._rest.call("GET", "/user/tokens/verify", deadline))
+        except Misconfigured:
+            return account, _result(await self._rest.call("GET", f"{account}/verify", deadline))
 
     async def _see(self, path: str, deadline: float) -> Seen | None:
         try:
@@ -167,7 +199,7 @@ def _meaning(answer: Answer, where: str) -> ProviderError | None:
     if answer.status == 401 or codes & {6003, 6111}:
         return Misconfigured(where, "the token is not taken: look whether it is whole, active and not expired")
     if answer.status == 403 or codes & {9109, 10000}:
-        return Misconfigured(
+        return Denied(
             where, "give the token the permission groups of packaging/cloudflare, for this zone and this account"
         )
     if answer.status == 404 or 7003 in codes:

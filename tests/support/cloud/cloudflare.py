@@ -90,6 +90,8 @@ class LocalCloudflare(JsonServer):
         self.owner = "user"
         """Whose token it is: `user` or `account`."""
         self.granted = {BALANCERS_WRITE, POOLS_WRITE}
+        self.policies: list[dict[str, Any]] | None = None
+        """What the token may read of itself; None: it may not."""
         self.called: list[tuple[str, str]] = []
         self.page_size = 25
         self.balancers: dict[str, dict[str, Any]] = {}
@@ -172,6 +174,13 @@ class LocalCloudflare(JsonServer):
             if path.startswith("/user") != (self.owner == "user"):
                 raise cloudflare_error(401, 1000, "Invalid API Token")
             return self._envelope({"id": self.token_id, "status": self.token_status})
+        if asked.method == "GET" and path in (
+            f"/user/tokens/{self.token_id}",
+            f"/accounts/{ACCOUNT}/tokens/{self.token_id}",
+        ):
+            if self.policies is None or path.startswith("/user") != (self.owner == "user"):
+                raise cloudflare_error(403, 9109, "Unauthorized to access requested resource")
+            return self._envelope({"id": self.token_id, "status": self.token_status, "policies": self.policies})
         found = re.fullmatch(r"/(zones|accounts)/([^/]+)/load_balancers(/pools)?(?:/([^/]+))?", path)
         if found is None or not asked.path.startswith(BASE) or (found[1] == "accounts") != bool(found[3]):
             raise cloudflare_error(404, 7000, "No route for that URI")
