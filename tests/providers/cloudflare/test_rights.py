@@ -13,7 +13,6 @@ from cloudflare.types.shared import Token
 from steerd.providers import registry
 from steerd.providers.base import ChecksRights, Denied, Misconfigured, Untold
 from steerd.providers.cloudflare import RIGHTS
-from tests.providers.cloudflare.test_cloudflare import NAME, made, of, server
 from tests.support.cloud.cloudflare import (
     ACCOUNT,
     BALANCERS_READ,
@@ -25,10 +24,9 @@ from tests.support.cloud.cloudflare import (
     LocalCloudflare,
     pool_id,
 )
+from tests.support.cloud.cloudflare_steer import NAME, made, of
 from tests.support.cloud.steer import deadline, fence, write
 from tests.support.tree import ROOT
-
-__all__ = ["server"]
 
 FOLDER = ROOT / "packaging" / "cloudflare"
 EVERY = {"com.cloudflare.api.account.zone.*": "*"}
