@@ -194,12 +194,12 @@ class LocalCloudflare(JsonServer):
             return self._list(standing, what, owner, asked.query)
         if found[4] not in standing:
             raise cloudflare_error(404, 1001, f"{what} object not found")
+        if asked.query:
+            raise cloudflare_error(400, 1002, f"no such parameters: {dict(asked.query)}")
         if asked.method == "PATCH":
             self._patch(standing[found[4]], what, {**owner, **(asked.body or {})})
         elif asked.method != "GET":
             raise cloudflare_error(405, 10405, "Method not allowed for this authentication scheme")
-        if asked.query:
-            raise cloudflare_error(400, 1002, f"no such parameters: {dict(asked.query)}")
         return self._envelope(copy.deepcopy(standing[found[4]]))
 
     def _may(self, method: str, what: str) -> None:
