@@ -71,12 +71,14 @@ async def test_weights_and_fence_are_one_call_and_everything_else_stays(
     server: LocalCloudflare, provider: Provider
 ) -> None:
     server.edit(NAME, {"elses": 0.37})
+    server.balancer(NAME)["random_steering"]["default_weight"] = 0.4
     before = json.loads(json.dumps(server.balancer(NAME)))
     change = await write(provider, of(), {"za": 0, "zb": 60, "zc": 29}, fence(3, 4))
     assert change.summary == "za 100 -> 0; zb 100 -> 60; zc 0 -> 29"
     assert server.percents(NAME) == {"za": 0, "zb": 60, "zc": 29, "elses": 37}
     after = server.balancer(NAME)
     assert after["random_steering"]["pool_weights"][pool_id("elses")] == 0.37
+    assert after["random_steering"]["default_weight"] == 0.4
     assert after["description"] == f"of the chat team [steerd {change.fence.text}]"
     changed = {"random_steering", "description", "modified_on"}
     assert {k: v for k, v in after.items() if k not in changed} == {k: v for k, v in before.items() if k not in changed}
