@@ -24,7 +24,12 @@ SERVER_KINDS = frozenset({"haproxy"})
 SOCKET_KINDS = frozenset({"envoy"})
 """Kinds whose routes list members by IP:PORT, taken from the endpoints' `url`."""
 
-MEMBER_MAPS = {"elbv2": "target_groups", "global-accelerator": "endpoints", "route53-arc": "controls"}
+MEMBER_MAPS = {
+    "elbv2": "target_groups",
+    "global-accelerator": "endpoints",
+    "route53-arc": "controls",
+    "cloudflare": "pools",
+}
 """Kinds that know members by a name of the system's own -> the route's map of them, by target."""
 
 LABEL = re.compile(r"(?:\*|_?[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)")

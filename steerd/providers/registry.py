@@ -15,6 +15,7 @@ from steerd.providers import (
     azure_trafficmanager,
     beacon,
     clouddns,
+    cloudflare,
     elbv2,
     embedded,
     envoy,
@@ -31,9 +32,8 @@ from steerd.providers import (
     zonal_shift,
 )
 from steerd.providers.base import Context, Misconfigured, Provider
-from steerd.providers.planned import PLANNED, PLANNED_ROUTE_SETTINGS
 
-__all__ = ["CAPABILITIES", "KINDS", "ROUTE_SETTINGS", "build", "capabilities_of", "missing"]
+__all__ = ["CAPABILITIES", "KINDS", "RIGHTS", "ROUTE_SETTINGS", "build", "capabilities_of", "missing"]
 
 _BUILT = (
     embedded,
@@ -53,27 +53,27 @@ _BUILT = (
     clouddns,
     gcp_backend,
     azure_trafficmanager,
+    cloudflare,
 )
 
 _BUILDERS: Mapping[str, Callable[[Context], Provider]] = {module.KIND.name: module.build for module in _BUILT}
 
-KINDS: dict[str, Kind] = {
-    **{module.KIND.name: module.KIND for module in _BUILT},
-    **{name: kind for name, (kind, _) in PLANNED.items()},
-}
-"""Kind name -> its settings, and whether this build has it."""
+KINDS: dict[str, Kind] = {module.KIND.name: module.KIND for module in _BUILT}
+"""Kind name -> its settings."""
 
 ROUTE_SETTINGS: dict[str, tuple[Setting, ...]] = {
-    **{module.KIND.name: module.ROUTE_SETTINGS for module in _BUILT if hasattr(module, "ROUTE_SETTINGS")},
-    **PLANNED_ROUTE_SETTINGS,
+    module.KIND.name: module.ROUTE_SETTINGS for module in _BUILT if hasattr(module, "ROUTE_SETTINGS")
 }
 """Keys a route takes beyond those of configuration.md, by provider kind."""
 
-CAPABILITIES: dict[str, Capabilities] = {
-    **{module.KIND.name: module.CAPABILITIES for module in _BUILT},
-    **{name: capabilities for name, (_, capabilities) in PLANNED.items()},
+RIGHTS: dict[str, Mapping[str, tuple[str, ...]]] = {
+    module.KIND.name: module.RIGHTS for module in _BUILT if hasattr(module, "RIGHTS")
 }
-"""Kind name -> what it can express, also for those not written yet: the planner and the simulator need it."""
+"""Kind name -> what writing takes at a platform with rights of its own, by what it is granted on. Policies in packaging/ are tested
+against it, and `missing_rights` asks for it."""
+
+CAPABILITIES: dict[str, Capabilities] = {module.KIND.name: module.CAPABILITIES for module in _BUILT}
+"""Kind name -> what it can express, also where its extra is not installed: the planner and the simulator need it."""
 
 
 def capabilities_of(spec: ProviderSpec) -> Capabilities:
@@ -85,8 +85,6 @@ def capabilities_of(spec: ProviderSpec) -> Capabilities:
 
 def missing(kind: Kind) -> str | None:
     """Why this build cannot run `kind`, in words with what to do; None when it can."""
-    if not kind.built:
-        return f"provider kind {kind.name!r} is not part of this version of steerd yet"
     absent = [m for m in kind.modules if not _found(m)]
     if absent:
         extra = f": install steerd with its {kind.extra!r} extra" if kind.extra else ""
@@ -103,8 +101,8 @@ def build(context: Context) -> Provider:
             f"{where}: there is no provider kind {context.spec.kind!r}", f"use {', '.join(sorted(KINDS))}"
         )
     if why := missing(kind):
-        built = ", ".join(sorted(k.name for k in KINDS.values() if k.built))
-        raise Misconfigured(f"{where}: {why}", f"kinds this build has: {built}; or set the service to `mode: observe`")
+        usable = ", ".join(sorted(k.name for k in KINDS.values() if missing(k) is None))
+        raise Misconfigured(f"{where}: {why}", f"or use one of {usable}; or set the service to `mode: observe`")
     return _BUILDERS[kind.name](context)
 
 

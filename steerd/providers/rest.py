@@ -141,6 +141,11 @@ class Rest:
                 answer = _answer(response, await self._bounded(response))
         except TimeoutError:
             raise Unreachable(f"{self._name} did not answer within {left:.1f} s", self._hint) from None
+        except aiohttp.ClientConnectorCertificateError as error:  # it is a ValueError too
+            raise Unreachable(
+                f"{self._name}: its certificate is not trusted: {error.certificate_error}",
+                "is there a proxy between that has a certificate of its own? Nothing was sent",
+            ) from None
         except (aiohttp.InvalidURL, ValueError) as error:
             raise Misconfigured(f"{self._name}: {self.base} is no URL: {error}", "correct it in the config") from None
         except aiohttp.ClientError as error:

@@ -14,6 +14,7 @@ PROVIDERS = """\
   arc: {kind: route53-arc, cluster: "arn:c"}
   arc2: {kind: route53-arc, cluster: "arn:c", role: "arn:r"}
   shift: {kind: aws-zonal-shift, zone_ids: {eu-a: a1, eu-b: a2}}
+  cf: {kind: cloudflare, zone_id: z, account_id: a, token: {env: CF}}
 """
 LB = '{provider: lb, name: %s, per: zone, rule: "arn:%s", target_groups: {eu-a: "arn:1", eu-b: "arn:2", us-a: "arn:3"}}'
 SECOND = """\
@@ -41,6 +42,7 @@ def with_routes(*routes: str, second: str = "") -> str:
     [
         ("target_groups", LB % ("x", "r")),
         ("endpoints", "{provider: ga, name: x, per: zone, endpoints: {eu-a: 'arn:1', eu-b: 'arn:2', us-a: 'arn:3'}}"),
+        ("pools", "{provider: cf, name: x, per: zone, pools: {eu-a: 'arn:1', eu-b: 'arn:2', us-a: 'arn:3'}}"),
         ("controls", "{provider: arc, name: x, per: zone, controls: {eu-a: 'arn:1', eu-b: 'arn:2', us-a: 'arn:3'}}"),
     ],
 )

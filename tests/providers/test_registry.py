@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from steerd.config.record_values import DNS_KINDS
 from steerd.model.fleet import Fleet, ProviderSpec, Secret
 from steerd.providers import registry
 from steerd.providers.base import Context, Misconfigured, Provider
@@ -32,6 +33,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "gcp-backend": {"project": "acme"},
     "clouddns": {"project": "acme", "managed_zone": "main"},
     "webhook": {"url": "http://127.0.0.1:1", "secret": Secret("env", "HOOK")},
+    "cloudflare": {"zone_id": "z0", "account_id": "a0", "token": Secret("env", "CF")},
 }
 
 
@@ -45,8 +47,9 @@ def test_every_provider_of_the_design_is_listed() -> None:
     assert registry.ROUTE_SETTINGS.keys() <= registry.KINDS.keys()
 
 
-def test_what_is_built_says_so_and_builds() -> None:
-    assert {k for k, kind in registry.KINDS.items() if kind.built} == SETTINGS.keys()
+def test_every_kind_builds() -> None:
+    assert SETTINGS.keys() == registry.KINDS.keys()
+    assert all(kind.built for kind in registry.KINDS.values())
     for kind, settings in SETTINGS.items():
         made = registry.build(context(kind, settings))
         assert isinstance(made, Provider)
@@ -54,13 +57,14 @@ def test_what_is_built_says_so_and_builds() -> None:
         assert made.capabilities == registry.CAPABILITIES[kind]
 
 
-@pytest.mark.parametrize("kind", sorted(NAMES - SETTINGS.keys()))
-def test_what_is_not_built_says_what_to_do(kind: str) -> None:
+def test_a_kind_whose_extra_is_missing_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_found", lambda module: not module.startswith("boto"))
     with pytest.raises(Misconfigured) as caught:
-        registry.build(context(kind))
+        registry.build(context("route53"))
     assert "providers.r53" in caught.value.text
-    assert kind in caught.value.text
+    assert "install steerd with its 'aws' extra" in caught.value.text
     assert "embedded" in caught.value.action
+    assert "elbv2" not in caught.value.action
 
 
 def test_an_unknown_kind_lists_the_known() -> None:
@@ -75,6 +79,11 @@ def test_capabilities_make_sense(name: str) -> None:
     assert capabilities.weight_max == 1 if capabilities.membership else capabilities.weight_max > 1
     assert capabilities.compare_and_set or capabilities.fence_note, "no fence must be explained"
     assert 0 <= capabilities.minimum < 1
+
+
+def test_kinds_that_write_addresses_are_those_whose_routes_have_some() -> None:
+    """What is served is compared with the route's addresses for these only: others tell members by names of their own."""
+    assert {k for k in NAMES if registry.CAPABILITIES[k].dns} == DNS_KINDS
 
 
 def test_what_forgets_is_reconciled() -> None:
@@ -119,6 +128,9 @@ def test_settings_are_unique_and_defaults_fit(name: str) -> None:
         ("elbv2", {"timeout": 0}, "providers.r53.timeout"),
         ("global-accelerator", {"calls_per_s": -1}, "providers.r53.calls_per_s"),
         ("haproxy", {"socket": "localhost"}, "is no socket"),
+        ("cloudflare", {"zone_id": "z0"}, "providers.r53.account_id: is required"),
+        ("cloudflare", {"zone_id": "z0", "account_id": "a0"}, "providers.r53.token: is required"),
+        ("cloudflare", {"zone_id": "z0", "account_id": "a0", "token": "hunter2"}, "must be a reference"),
     ],
 )
 def test_wrong_settings_name_the_key(kind: str, settings: dict[str, object], words: str) -> None:

@@ -26,8 +26,6 @@ CAPABILITIES = Capabilities(
     weight_max=1000,
     zero=False,
     atomic=True,
-    ttl=True,
-    dns=True,
     rate_per_s=0.5,
     fence_note=(
         "the API has no compare-and-set: the profile's tags carry the fence, and profile and fence are compared with what was"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +10,13 @@ from urllib.parse import quote
 from steerd.model.route import Desired, Fence, Observed, Route
 from steerd.providers import weighing
 from steerd.providers.base import Change, Misconfigured
+from steerd.providers.marked import fence_in, with_fence
 from steerd.providers.records import needs_fence
 
 __all__ = ["Patch", "Seen", "differences", "observed_from", "path_of", "seen_from", "translate"]
 
 WEIGHT_MAX, WEIGHT_LEAST = 100, 10
 """Percent of a backend's capacity: a scaler is 0, or 0.1 to 1.0 (Compute Engine API, Backend.capacityScaler)."""
-
-_MARK = re.compile(r"\s*\[steerd (v=1 [^\]]*)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +36,7 @@ class Seen:
     @property
     def fence(self) -> Fence | None:
         """What the description carries."""
-        found = _MARK.search(self.description)
-        return Fence.parse(found[1]) if found else None
+        return fence_in(self.description)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +117,7 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
     fence_only = not changed and needs_fence(seen.fence, fence)
     body = {
         "fingerprint": seen.fingerprint,
-        "description": f"{_MARK.sub('', seen.description)} [steerd {fence.text}]".strip(),
+        "description": with_fence(seen.description, fence),
         "backends": [
             b if standing[group_of(b)] == weights[group_of(b)] else {**b, "capacityScaler": weights[group_of(b)] / 100}
             for b in seen.backends

@@ -72,7 +72,9 @@ async def test_a_role_grants_what_is_called_and_no_more(
     assert granted == sorted(set(granted))
 
 
-@pytest.mark.parametrize("folder", ["webhook", "gateway_api", "clouddns", "gcp_backend", "azure_trafficmanager"])
+@pytest.mark.parametrize(
+    "folder", ["webhook", "gateway_api", "clouddns", "gcp_backend", "azure_trafficmanager", "cloudflare"]
+)
 def test_the_readme_s_example(folder: str) -> None:
     text = (ROOT / "steerd" / "providers" / folder / "README.md").read_text()
     found = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)

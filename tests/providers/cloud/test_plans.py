@@ -14,6 +14,7 @@ from steerd.model.route import Desired, Observed
 from steerd.providers.azure_trafficmanager import translate as traffic_manager
 from steerd.providers.base import Change
 from steerd.providers.clouddns import translate as clouddns
+from steerd.providers.cloudflare import translate as cloudflare
 from steerd.providers.gateway_api import translate as gateway
 from steerd.providers.gcp_backend import translate as gcp_backend
 from steerd.providers.webhook import translate as webhook
@@ -21,6 +22,7 @@ from tests.providers.aws.test_plans import PLANS, SEQUENCES, ZONES, Bench, asser
 from tests.support.aws.steer import fence
 from tests.support.cloud.azure import LocalTrafficManager
 from tests.support.cloud.clouddns import LocalCloudDns
+from tests.support.cloud.cloudflare import ACCOUNT, BASE, ZONE_ID, LocalCloudflare, pool_id
 from tests.support.cloud.compute import LocalCompute, group_url
 from tests.support.cloud.http import HttpError
 from tests.support.cloud.kubernetes import LocalKubernetes
@@ -147,10 +149,48 @@ class TrafficManagerBench(Bench):
         return self.server.weights(self.route.name)
 
 
-BENCHES = (WebhookBench, GatewayBench, CloudDnsBench, ComputeBench, TrafficManagerBench)
+class CloudflareBench(Bench):
+    kind = "cloudflare"
+    disable_pools = False
+    pools = f"/accounts/{ACCOUNT}/load_balancers/pools"
+
+    def begin(self) -> dict[str, Any]:
+        self.server = LocalCloudflare()
+        self.path = f"/zones/{ZONE_ID}/load_balancers/{self.server.add('chat.acme.example', dict.fromkeys(ZONES, 1))}"
+        return {"types": (), "settings": {"pools": {z: pool_id(z) for z in ZONES}, "disable_pools": self.disable_pools}}
+
+    def read(self) -> Observed:
+        found, pools = (self.server.ask("GET", BASE + p)["result"] for p in (self.path, self.pools))
+        return cloudflare.observed_from(self.route, cloudflare.seen_from(self.path, found, pools))
+
+    def translate(self, desired: Desired, observed: Observed, seq: int) -> Change:
+        return cloudflare.translate(self.route, self.pools, desired, observed, fence(1, seq))
+
+    def carry_out(self, change: Change) -> None:
+        for call in change.payload.calls:
+            self.server.ask("PATCH", BASE + call.path, dict(call.body))
+            assert any(self.served().values()), "nothing is served in between"
+
+    def served(self) -> Mapping[str, int]:
+        return self.server.percents(self.route.name)
 
 
-@pytest.mark.parametrize("make", BENCHES, ids=lambda b: b.kind)
+class CloudflareDisablingBench(CloudflareBench):
+    disable_pools = True
+
+
+BENCHES = (
+    WebhookBench,
+    GatewayBench,
+    CloudDnsBench,
+    ComputeBench,
+    TrafficManagerBench,
+    CloudflareBench,
+    CloudflareDisablingBench,
+)
+
+
+@pytest.mark.parametrize("make", BENCHES, ids=lambda b: b.__name__)
 @settings(
     max_examples=SEQUENCES,
     deadline=None,

@@ -18,6 +18,7 @@ from tests.providers.contract.rigs import ADDRESSES, ZONE, ZONES, Rig, black_hol
 from tests.support.aws.route53 import NameServer
 from tests.support.cloud.azure import LocalTrafficManager
 from tests.support.cloud.clouddns import LocalCloudDns
+from tests.support.cloud.cloudflare import ACCOUNT, BASE, ZONE_ID, LocalCloudflare, pool_id
 from tests.support.cloud.compute import LocalCompute, group_url
 from tests.support.cloud.google import give_credentials
 from tests.support.cloud.kubernetes import LocalKubernetes
@@ -246,6 +247,72 @@ def traffic_manager_rig() -> Iterator[Rig]:
         rig.server.give_credentials(patch)
         yield rig
         rig.server.stop()
+
+
+class CloudflareRig(Rig):
+    """`disable` True: pools of targets that are out are disabled too."""
+
+    kind = "cloudflare"
+
+    def __init__(self, *, disable: bool) -> None:
+        super().__init__()
+        self.disable = disable
+        self.server = LocalCloudflare()
+        self.server.start()
+
+    def made(self, url: str) -> Provider:
+        settings = {"zone_id": ZONE_ID, "account_id": ACCOUNT, "token": Secret("env", "CF"), "calls_per_s": 1000.0}
+        return registry.build(context("cloudflare", {**settings, "endpoint_url": url}, self.server.token))
+
+    def provider(self) -> Provider:
+        return self.made(self.server.api)
+
+    def route(self) -> Route:
+        made = super().route()
+        self.server.add(made.name, {self._pool(made, z): 1 for z in ZONES})
+        pools = {z: pool_id(self._pool(made, z)) for z in ZONES}
+        return replace(made, settings={"pools": pools, "disable_pools": self.disable})
+
+    @staticmethod
+    def _pool(route: Route, target: str) -> str:
+        """Every load balancer has pools of its own: one that is disabled is so for all that use it."""
+        return f"{target}-{route.name.partition('.')[0]}"
+
+    def serving(self, route: Route) -> set[str]:
+        with self.server.lock:
+            weights = self.server.weights(route.name)
+        return {z for z in ZONES if weights.get(self._pool(route, z))}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            yield self.made(f"http://127.0.0.1:{port}{BASE}")
+
+    def add_foreign(self, route: Route) -> None:
+        self.server.edit(route.name, {"foreign": 0.33})
+
+    def has_foreign(self, route: Route) -> bool:
+        return self.server.percents(route.name)["foreign"] == 33
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        if self.disable:
+            self.server.pools[pool_id(self._pool(route, target))]["enabled"] = False
+        else:
+            self.server.edit(route.name, {self._pool(route, target): 0})
+
+
+@pytest.fixture(scope="module")
+def cloudflare_rig() -> Iterator[Rig]:
+    rig = CloudflareRig(disable=False)
+    yield rig
+    rig.server.stop()
+
+
+@pytest.fixture(scope="module")
+def cloudflare_disabling_rig() -> Iterator[Rig]:
+    rig = CloudflareRig(disable=True)
+    yield rig
+    rig.server.stop()
 
 
 @pytest.fixture(scope="module")

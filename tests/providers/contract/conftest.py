@@ -15,6 +15,8 @@ from tests.providers.contract.aws_rigs import (  # noqa: F401  fixtures are foun
 )
 from tests.providers.contract.cloud_rigs import (  # noqa: F401
     clouddns_rig,
+    cloudflare_disabling_rig,
+    cloudflare_rig,
     compute_rig,
     gateway_rig,
     traffic_manager_rig,
@@ -56,6 +58,8 @@ SHARED = {
     "azure-trafficmanager": "traffic_manager_rig",
     "gcp-backend": "compute_rig",
     "gateway-api": "gateway_rig",
+    "cloudflare": "cloudflare_rig",
+    "cloudflare-disabling": "cloudflare_disabling_rig",
 }
 """Rig -> its fixture: it lives as long as its server does, so names must not repeat over tests."""
 

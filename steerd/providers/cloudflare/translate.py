@@ -1,0 +1,194 @@
+"""From a load balancer and its pools as read and a desired state to the calls that bring it about. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from steerd.model.route import Desired, Fence, Observed, Route
+from steerd.providers import weighing
+from steerd.providers.base import Change, Misconfigured
+from steerd.providers.marked import fence_in, with_fence
+from steerd.providers.named import check_apart, names_of
+from steerd.providers.records import needs_fence
+
+__all__ = ["Call", "Plan", "Seen", "differences", "observed_from", "pools_path", "seen_from", "translate", "zone_path"]
+
+WEIGHT_MAX, WEIGHT_UNSAID = 100, 1.0
+"""The largest weight in percent, and that of a pool which is given none (API reference, random_steering.default_weight)."""
+
+WEIGHED = ("random", "least_outstanding_requests", "least_connections")
+"""Steering policies that heed `random_steering`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One load balancer as read. `pools` are its default pools, `disabled` those of them that are disabled; `steering` is its
+    `random_steering`. What changes by itself (health, dates) is left out."""
+
+    path: str
+    description: str
+    enabled: bool
+    policy: str
+    pools: tuple[str, ...]
+    steering: Mapping[str, Any]
+    disabled: frozenset[str] = frozenset()
+
+    @property
+    def written(self) -> dict[str, int]:
+        """Pool -> weight in percent, whether the pool is enabled or not."""
+        given = self.steering.get("pool_weights") or {}
+        unsaid = self.steering.get("default_weight")
+        unsaid = WEIGHT_UNSAID if unsaid is None else unsaid
+        return {p: _percent(given.get(p, unsaid)) for p in self.pools}
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """Pool -> weight in percent; one that is disabled takes nothing."""
+        return {p: 0 if p in self.disabled else w for p, w in self.written.items()}
+
+    @property
+    def fence(self) -> Fence | None:
+        """What the description carries."""
+        return fence_in(self.description)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One PATCH."""
+
+    path: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The payload of a change: `calls` in this order, if the load balancer still is as `seen`."""
+
+    seen: Seen
+    calls: tuple[Call, ...]
+
+
+def _percent(weight: float) -> int:
+    """Somebody may have written a fraction of a percent, which is never taken for nothing."""
+    return max(1, round(weight * 100)) if weight > 0 else 0
+
+
+def zone_path(zone_id: str) -> str:
+    """Of a zone's load balancers in the API."""
+    return f"/zones/{quote(zone_id, safe='')}/load_balancers"
+
+
+def pools_path(account_id: str) -> str:
+    """Of an account's pools in the API."""
+    return f"/accounts/{quote(account_id, safe='')}/load_balancers/pools"
+
+
+def seen_from(path: str, found: Mapping[str, Any], pools: Iterable[Mapping[str, Any]]) -> Seen:
+    """A `LoadBalancer` of the API at `path`, and the account's `Pool`s."""
+    used = tuple(str(p) for p in found.get("default_pools") or ())
+    return Seen(
+        path=path,
+        description=str(found.get("description") or ""),
+        enabled=found.get("enabled") is not False,
+        policy=str(found.get("steering_policy") or ""),
+        pools=used,
+        steering=dict(found.get("random_steering") or {}),
+        disabled=frozenset(str(p["id"]) for p in pools if p.get("enabled") is False).intersection(used),
+    )
+
+
+def observed_from(route: Route, seen: Seen | None) -> Observed:
+    """What the load balancer means for the route's targets. `seen` is None where there is no such load balancer. Raises
+    `Misconfigured` where it does not steer by weight."""
+    if seen is None:
+        return weighing.observe(route, {}, None, None, None)
+    if seen.policy not in WEIGHED:
+        raise Misconfigured(
+            f"{route.key}: the load balancer {route.name} steers by {seen.policy or 'off'!r}, where weights have no meaning",
+            "set its steering policy to `random`",
+        )
+    return weighing.observe(route, names_of(route, "pools"), seen.weights, seen.fence, seen)
+
+
+def differences(route: Route, desired: Desired, observed: Observed) -> list[str]:
+    """What is not as desired, one line each."""
+    seen = observed.token if isinstance(observed.token, Seen) else None
+    names, standing = names_of(route, "pools"), seen.weights if seen is not None else {}
+    wrong = weighing.differences(desired, names, standing)
+    if seen is not None:
+        wrong += [f"the load balancer {route.name} is disabled"] if not seen.enabled else []
+        out = {names[m.target]: m.target for m in desired.members if m.weight == 0 and m.target in names}
+        wrong += [f"the pool of {out[p]} is not disabled" for p in _to_disable(route, seen, out)]
+    return wrong
+
+
+def _to_disable(route: Route, seen: Seen, out: Iterable[str]) -> list[str]:
+    """Of the pools `out` that are to take nothing, those to be disabled too."""
+    return sorted((set(seen.pools) & set(out)) - seen.disabled) if route.settings.get("disable_pools") else []
+
+
+def translate(route: Route, pools: str, desired: Desired, observed: Observed, fence: Fence) -> Change:
+    """The calls that turn `observed` into `desired`; `pools` is the path of the account's pools.
+
+    Raises ValueError on an empty state or a weight out of range; `Misconfigured` when there is no such load balancer, a target
+    to be in service has no pool in it, two have one, or another fleet steers it.
+    """
+    if desired.empty:
+        raise ValueError(f"{route.key}: a state in which nothing is served is never written")
+    seen = observed.token
+    if not isinstance(seen, Seen):
+        raise Misconfigured(
+            f"{route.key}: there is no load balancer {route.name}", "compare its hostname, and `zone_id`"
+        )
+    names, standing, written = names_of(route, "pools"), seen.weights, seen.written
+    check_apart(route, names, "pools")
+    action = "add its pool to the load balancer's default pools, and to the route's `pools`"
+    wanted = weighing.wanted(route, desired, names, standing, WEIGHT_MAX, action)
+    weighing.check_fleet(route, seen.fence, fence, "take `[steerd ...]` out of the load balancer's description")
+    own = {names[m.target] for m in desired.members if m.target in names and names[m.target] in standing}
+    weighed = {p: wanted[p] / 100 for p in sorted(own) if written[p] != wanted[p]}
+    enabled = sorted(p for p in own & seen.disabled if wanted[p] > 0)
+    disabled = _to_disable(route, seen, (p for p in own if wanted[p] == 0))
+    fence_only = not (weighed or enabled or disabled) and needs_fence(seen.fence, fence)
+    steer = Call(
+        seen.path,
+        {
+            "description": with_fence(seen.description, fence),
+            "random_steering": {
+                **seen.steering,
+                "pool_weights": {**(seen.steering.get("pool_weights") or {}), **weighed},
+            },
+        },
+    )
+    adds, takes = (
+        [Call(f"{pools}/{quote(p, safe='')}", {"enabled": on}) for p in ps]
+        for on, ps in ((True, enabled), (False, disabled))
+    )
+    # A disabled pool that comes in would take its former weight for a moment: it comes in after the weights, unless nothing
+    # else would serve in between.
+    serving = any(w > 0 and p not in seen.disabled for p, w in wanted.items())
+    first = (steer, *adds) if serving else (*adds, steer)
+    return Change(
+        route=route.key,
+        desired=desired,
+        fence=fence,
+        payload=Plan(seen, (*first, *takes)),
+        nothing=not (weighed or enabled or disabled or fence_only),
+        summary=_summary(seen, names, wanted, weighed, disabled) or ("fence only" if fence_only else "unchanged"),
+    )
+
+
+def _summary(
+    seen: Seen, names: Mapping[str, str], wanted: Mapping[str, int], weighed: Iterable[str], disabled: Iterable[str]
+) -> str:
+    targets, standing, written = {name: target for target, name in names.items()}, seen.weights, seen.written
+    lines = sorted(weighing.changes(names, standing, wanted))
+    lines += [
+        f"{targets[p]} {written[p]} -> {wanted[p]} while its pool is disabled"
+        for p in weighed
+        if standing[p] == wanted[p]
+    ]
+    return "; ".join([*lines, *(f"the pool of {targets[p]} is disabled" for p in disabled)])
