@@ -29,7 +29,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from steerd.model.fleet import Fleet, ProviderSpec, Secret
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
-from steerd.providers.errors import Conflict, Misconfigured, ProviderError, Refused, Throttled, Unreachable
+from steerd.providers.errors import Conflict, Denied, Misconfigured, ProviderError, Refused, Throttled, Unreachable
 from steerd.providers.pace import Pace, Paces
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "ChecksRights",
     "Conflict",
     "Context",
+    "Denied",
     "Misconfigured",
     "Provider",
     "ProviderError",
@@ -44,6 +45,7 @@ __all__ = [
     "Refused",
     "Throttled",
     "Unreachable",
+    "Untold",
     "Verified",
 ]
 
@@ -129,9 +131,19 @@ class Provider(Protocol):
         """Ask every authoritative place what it serves now."""
 
 
+class Untold(str):
+    """Among rights that lack: no lack, but a sentence that says what the system does not tell, and why."""
+
+    __slots__ = ()
+
+
 @runtime_checkable
 class ChecksRights(Protocol):
-    """What a provider may add: its system can tell, without a write, what the credentials may do."""
+    """What a provider may add: its system can tell, without a write, what the credentials may do.
+
+    The rights it asks for are those of `RIGHTS` in the provider's package, which the policies in packaging/ are tested against.
+    """
 
     async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
-        """Rights that writing `routes` needs and the credentials lack, by the system's own names. Raises a `ProviderError`."""
+        """Rights that writing `routes` (at least one) needs and the credentials lack, by the system's own names; an `Untold`
+        among them for what it does not tell. Raises a `ProviderError`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["Conflict", "HeldBack", "Misconfigured", "ProviderError", "Refused", "Throttled", "Unreachable"]
+__all__ = ["Conflict", "Denied", "HeldBack", "Misconfigured", "ProviderError", "Refused", "Throttled", "Unreachable"]
 
 
 class ProviderError(Exception):
@@ -51,3 +51,7 @@ class Misconfigured(ProviderError):
     """Our own settings are wrong (credentials, zone, backend name): retrying will not help."""
 
     result = "misconfigured"
+
+
+class Denied(Misconfigured):
+    """The credentials are known and may not do this."""

@@ -33,7 +33,7 @@ from steerd.providers import (
 from steerd.providers.base import Context, Misconfigured, Provider
 from steerd.providers.planned import PLANNED, PLANNED_ROUTE_SETTINGS
 
-__all__ = ["CAPABILITIES", "KINDS", "ROUTE_SETTINGS", "build", "capabilities_of", "missing"]
+__all__ = ["CAPABILITIES", "KINDS", "RIGHTS", "ROUTE_SETTINGS", "build", "capabilities_of", "missing"]
 
 _BUILT = (
     embedded,
@@ -68,6 +68,12 @@ ROUTE_SETTINGS: dict[str, tuple[Setting, ...]] = {
     **PLANNED_ROUTE_SETTINGS,
 }
 """Keys a route takes beyond those of configuration.md, by provider kind."""
+
+RIGHTS: dict[str, Mapping[str, tuple[str, ...]]] = {
+    module.KIND.name: module.RIGHTS for module in _BUILT if hasattr(module, "RIGHTS")
+}
+"""Kind name -> what writing takes at a platform with rights of its own, by what it is granted on. Policies in packaging/ are tested
+against it, and `missing_rights` asks for it."""
 
 CAPABILITIES: dict[str, Capabilities] = {
     **{module.KIND.name: module.CAPABILITIES for module in _BUILT},

@@ -106,6 +106,13 @@ class Rest:
         except (OSError, ssl.SSLError) as error:
             raise Misconfigured(f"{self._ca} holds no certificates: {error}", "name a PEM file in `ca`") from None
 
+    def path_in(self, url: str) -> str:
+        """What follows the base in a URL that the API gave for a next page. Raises `Refused` where it leads elsewhere: the
+        credentials are for this one."""
+        if not url.startswith(f"{self.base}/"):
+            raise Refused(f"{self._name} names a next page elsewhere: {url[:200]}", "compare its URL in the config")
+        return url.removeprefix(self.base)
+
     async def close(self) -> None:
         """Close the connection; safe to call twice."""
         session, self._session = self._session, None

@@ -13,12 +13,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from steerd.model.route import Desired, Fence, Member, Observed, Route, Target
-from steerd.providers.base import ChecksRights, Provider, ProviderError, Unreachable
+from steerd.providers.base import ChecksRights, Provider, ProviderError, Unreachable, Untold
 
 __all__ = ["SCRATCH_VALUES", "Step", "scratch_route", "trial", "write_trial"]
 
 CALL_S = 10.0
 VERIFY_S = 30.0
+RIGHTS_S = 2.0
+"""More for each route whose rights are asked for: some systems are asked once per route, and count calls."""
 SCRATCH_VALUES = ("192.0.2.1", "192.0.2.2")
 """Addresses kept for documentation (RFC 5737): a scratch record serves them and nobody can be behind them."""
 _PLAN = "test"
@@ -63,20 +65,32 @@ async def trial(provider: Provider, routes: Sequence[Route], fleet: str) -> Asyn
     except _Failed as failed:
         yield failed.step
         return
-    if isinstance(provider, ChecksRights):
-        try:
-            missing = await provider.missing_rights(routes, _deadline(CALL_S))
-        except ProviderError as error:
-            yield Step("rights", False, error.text, error.action)
-            return
-        if not missing:
-            yield Step("rights", True, "everything a write needs is allowed")
-        for right in missing:
-            yield Step(
-                "rights", False, f"{right} is missing", "grant it: `packaging/` holds the least policy that is enough"
-            )
-    else:
-        yield Step("rights", True, "this system cannot tell what a key may write: `--write` tries it out")
+    async for step in _rights(provider, routes):
+        yield step
+
+
+async def _rights(provider: Provider, routes: Sequence[Route]) -> AsyncIterator[Step]:
+    if not routes:
+        yield Step("rights", True, "no route of this config is written by it: there is nothing to ask rights for")
+        return
+    if not isinstance(provider, ChecksRights):
+        yield Step("rights", True, "this system cannot be asked what may be written")
+        return
+    try:
+        found = await provider.missing_rights(routes, _deadline(CALL_S + RIGHTS_S * len(routes)))
+    except ProviderError as error:
+        yield Step("rights", False, error.text, error.action)
+        return
+    lacking = [right for right in found if not isinstance(right, Untold)]
+    untold = [right for right in found if isinstance(right, Untold)]
+    for right in lacking:
+        yield Step(
+            "rights", False, f"{right} is missing", "grant it: `packaging/` holds the least policy that is enough"
+        )
+    for sentence in untold:
+        yield Step("rights", True, f"cannot be told: {sentence}")
+    if not lacking and not untold:
+        yield Step("rights", True, "everything a write needs is allowed")
 
 
 def scratch_route(provider: str, name: str, *, dns: bool, servers: Sequence[str] = ()) -> Route:

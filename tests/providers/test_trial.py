@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from steerd.cli.main import cli
 from steerd.model.route import Fence, Member, Route
-from steerd.providers.base import Refused, Unreachable
+from steerd.providers.base import Refused, Unreachable, Untold
 from steerd.providers.memory import Fault, Memory, Record, System
 from steerd.providers.trial import Step, scratch_route, trial, write_trial
 from tests.support.configs import GOOD
@@ -64,12 +64,15 @@ def test_a_key_that_may_not_write_is_found_out_before_3_am(named: Named, haproxy
     config = config_for(named, haproxy, tmp_path)
     text = Path(config).read_text().replace(f"key: {named.key}", "key: reader")
     Path(config).write_text(text)
-    assert run("test", "dns", "--config", config, secret=named.secret).exit_code == 0
-    result = run("test", "dns", "--config", config, "--write", "scratch2.acme.example", "--json", secret=named.secret)
-    assert result.exit_code == 1
-    last = json.loads(result.output)[-1]
-    assert (last["step"], last["ok"]) == ("write scratch2.acme.example", False)
-    assert last["action"]
+    for more in ((), ("--write", "scratch2.acme.example")):
+        result = run("test", "dns", "--config", config, "--json", *more, secret=named.secret)
+        assert result.exit_code == 1
+        told = [step for step in json.loads(result.output) if not step["ok"]]
+        assert [step["step"] for step in told] == ["rights", "rights"], "with no write at all"
+        assert "update of t.acme.example A" in told[0]["text"]
+        assert "_steerd.t.acme.example TXT" in told[1]["text"]
+        assert all(step["action"] for step in told)
+    assert named.query("scratch2.acme.example") == []
 
 
 def test_a_scratch_backend_of_haproxy_goes_out_and_comes_back(named: Named, haproxy: HAProxy, tmp_path: Path) -> None:
@@ -165,6 +168,17 @@ def test_what_stands_there_is_told_and_rights_that_lack_are_named() -> None:
     judge.lacking = ("route53:ChangeResourceRecordSets",)
     last = steps(judge, scratch())[-1]
     assert (last.ok, last.text) == (False, "route53:ChangeResourceRecordSets is missing")
+    judge.lacking = (Untold("this takes a right of its own"),)
+    last = steps(judge, scratch())[-1]
+    assert (last.ok, last.text) == (True, "cannot be told: this takes a right of its own"), "not known is not lacking"
+    judge.lacking = ("dns.changes.create", Untold("the rest"))
+    assert [s.ok for s in steps(judge, scratch())[-2:]] == [False, True]
+
+
+def test_without_a_route_there_is_no_right_to_ask_for() -> None:
+    [_, last] = steps(Judge(System()))
+    assert (last.what, last.ok) == ("rights", True)
+    assert "nothing to ask rights for" in last.text
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from azure.core.exceptions import AzureError
@@ -12,10 +12,11 @@ from azure.identity.aio import DefaultAzureCredential
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers.asking import remaining_s
-from steerd.providers.azure_trafficmanager import CAPABILITIES, KIND
+from steerd.providers.azure_trafficmanager import CAPABILITIES, KIND, RIGHTS
 from steerd.providers.azure_trafficmanager.translate import (
     Patch,
     Seen,
+    allows,
     differences,
     observed_from,
     path_of,
@@ -26,10 +27,13 @@ from steerd.providers.base import (
     Change,
     Conflict,
     Context,
+    Denied,
     Misconfigured,
     ProviderError,
     Receipt,
+    Refused,
     Unreachable,
+    Untold,
     Verified,
 )
 from steerd.providers.rest import Answer, Rest
@@ -38,6 +42,11 @@ from steerd.providers.settings import Settings
 __all__ = ["TrafficManager"]
 
 API_VERSION = "api-version=2022-04-01"
+
+PERMISSIONS_VERSION = "api-version=2022-04-01"
+
+CHECK_RIGHT = "Microsoft.Authorization/permissions/read"
+"""What asking for rights takes, and nothing else here does."""
 
 SCOPE = "https://management.azure.com/.default"
 
@@ -94,6 +103,30 @@ class TrafficManager:
         await self._rest.call("PATCH", f"{patch.seen.path}?{API_VERSION}", deadline, patch.body)
         return Receipt(change.route, "the profile was patched")
 
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """What Azure lists as the caller's permissions on each profile. Reading that list takes a right of its own."""
+        found: list[str] = []
+        for route in routes:
+            path = path_of(self._subscription, self._group, route)
+            try:
+                granted = await self._granted(path, deadline)
+            except Denied:
+                return [Untold(f"this takes {CHECK_RIGHT}: packaging/azure/steerd-check-rights.json grants it")]
+            found += [f"{right} on {route.name}" for right in RIGHTS["profile"] if not allows(granted, right)]
+        return found
+
+    async def _granted(self, path: str, deadline: float) -> list[Mapping[str, Any]]:
+        """Permissions - List For Resource, over as many pages as they fill."""
+        place: str | None = f"{path}/providers/Microsoft.Authorization/permissions?{PERMISSIONS_VERSION}"
+        found: list[Mapping[str, Any]] = []
+        while place is not None:
+            page = (await self._rest.call("GET", place, deadline)).data
+            if not isinstance(page, dict) or not isinstance(page.get("value"), list):
+                raise Refused("what answers does not list permissions", "compare `endpoint_url`")
+            found += page["value"]
+            place = self._rest.path_in(str(page["nextLink"])) if page.get("nextLink") else None
+        return found
+
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """Read back."""
         observed = await self.read(route, deadline)
@@ -138,5 +171,5 @@ def _meaning(answer: Answer, where: str) -> ProviderError | None:
     if answer.status == 404 and code == "ResourceNotFound":
         return _NoProfile(where, "compare the route's `backend` with the profile's name")
     if answer.status == 403:
-        return Misconfigured(where, "give this identity the role of packaging/azure/steerd-trafficmanager.json")
+        return Denied(where, "give this identity the role of packaging/azure/steerd-trafficmanager.json")
     return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers import authority
 from steerd.providers.asking import Server, parse_server, remaining_s
 from steerd.providers.base import Change, Conflict, Context, ProviderError, Receipt, Throttled, Unreachable, Verified
-from steerd.providers.clouddns import CAPABILITIES, KIND
+from steerd.providers.clouddns import CAPABILITIES, KIND, RIGHTS
 from steerd.providers.clouddns.translate import TYPES, Seen, check_route, observed_from, translate
 from steerd.providers.gcp import reason_of, told
 from steerd.providers.gcp_client import Identity, no_identity
@@ -104,6 +104,13 @@ class CloudDNS:
         answer = await self._call("POST", "/changes", deadline, body=dict(batch.changes[0]))
         self._sent[change.route] = change.fence, str(answer["id"])
         return Receipt(change.route, f"change {answer['id']}")
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """`testIamPermissions` of the managed zone, which takes no right; Cloud DNS knows none by record."""
+        del routes
+        asked = RIGHTS["managedZone"]
+        answer = await self._call("POST", ":testIamPermissions", deadline, body={"permissions": list(asked)})
+        return [right for right in asked if right not in answer.get("permissions", ())]
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """`done` where the change is ours (which says sent, not served), the record sets, and every name server."""

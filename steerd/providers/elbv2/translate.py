@@ -10,7 +10,7 @@ from steerd.model.route import Desired, Fence, Observed, Route
 from steerd.providers.base import Change, Misconfigured, Refused
 from steerd.providers.named import check_apart, names_of
 
-__all__ = ["Rule", "Seen", "differences", "observed_from", "rule_of", "translate"]
+__all__ = ["Rule", "Seen", "differences", "listener_of", "observed_from", "rule_of", "translate"]
 
 WEIGHT_MAX, GROUPS_MAX = 999, 5
 """The largest weight; target groups of one forward action (Elastic Load Balancing quotas)."""
@@ -36,8 +36,13 @@ class Rule:
 
     @property
     def listener(self) -> str:
-        """The listener's ARN: that of the rule without its last part."""
-        return self.seen.rule.rpartition("/")[0].replace(":listener-rule/", ":listener/")
+        """The listener's ARN."""
+        return listener_of(self.seen.rule)
+
+
+def listener_of(rule: str) -> str:
+    """The listener's ARN: that of the rule without its last part."""
+    return rule.rpartition("/")[0].replace(":listener-rule/", ":listener/")
 
 
 def rule_of(route: Route) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from steerd.model.kinds import Kind
@@ -19,6 +19,7 @@ from steerd.providers.base import (
     Receipt,
     Refused,
     Unreachable,
+    Untold,
     Verified,
 )
 from steerd.providers.haproxy import CAPABILITIES, KIND
@@ -32,6 +33,9 @@ LINE_BYTES = 8000
 
 ANSWER_BYTES = 16 * 1024 * 1024
 """The longest answer read: `show servers state` has about 150 bytes a server."""
+
+LEVELS = ("user", "operator", "admin")
+"""Of a stats socket; `set server` takes the last (HAProxy management guide, 9.3)."""
 
 ADVICE = (
     ("No such server", Misconfigured, "compare the route's `servers` with haproxy.cfg"),
@@ -106,6 +110,14 @@ class HAProxy:
             await self._send(change, commands.less, deadline)
         self._fences[change.route] = change.fence
         return Receipt(change.route, f"{len(commands.more) + len(commands.less)} commands")
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """The level of the socket: HAProxy has no rights by backend, and writes take `admin`."""
+        del routes
+        said = (await self._ask("show cli level", deadline)).strip()
+        if said not in LEVELS:
+            return [Untold(f"{self._socket} does not tell its level (HAProxy 1.8 and newer do): {said[:100]}")]
+        return [] if said == LEVELS[-1] else [f"`level admin` of {self._socket}, which has `level {said}`,"]
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """Read back."""

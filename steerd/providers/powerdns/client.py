@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -123,6 +123,13 @@ class PowerDNS:
             except ProviderError as error:
                 notes.append(error.text)  # the write stands: caches end by themselves, secondaries ask by themselves
         return Receipt(change.route, "; ".join([f"zone {self._zone} was written", *notes]))
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """There is one API key, which may do everything that the API does; old versions can make all of it read-only."""
+        del routes
+        config = await self._call("GET", f"{self._server_path}/config", deadline)
+        rows = {str(r.get("name")): str(r.get("value")) for r in config or () if isinstance(r, dict)}
+        return ["writing by the API (`api-readonly` of pdns.conf is on)"] if rows.get("api-readonly") in ON else []
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """The API's own view, then every authoritative server over UDP and TCP."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers.asking import Server, parse_server
 from steerd.providers.aws import retry_after_s
 from steerd.providers.aws_client import Caller
+from steerd.providers.aws_rights import Need, Simulation
 from steerd.providers.base import (
     Change,
     Conflict,
@@ -26,10 +27,10 @@ from steerd.providers.base import (
     Verified,
 )
 from steerd.providers.records import fence_name
-from steerd.providers.route53 import CAPABILITIES, KIND
+from steerd.providers.route53 import CAPABILITIES, KIND, RIGHTS
 from steerd.providers.route53.names import behind, servers_of
 from steerd.providers.route53.records import RecordSet, plain_name
-from steerd.providers.route53.translate import Batch, Seen, check_route, observed_from, translate
+from steerd.providers.route53.translate import Batch, Seen, check_route, condition_keys, observed_from, translate
 from steerd.providers.settings import Settings
 
 __all__ = ["Route53"]
@@ -82,6 +83,7 @@ class Route53:
             meaning=_meaning,
             region="us-east-1",
         )
+        self._rights = Simulation(context, settings)
         self._zone: Zone | None = None
         # Route -> the fence and the change id of the last batch sent: what GetChange can tell more of.
         self._sent: dict[str, tuple[Fence, str]] = {}
@@ -122,6 +124,13 @@ class Route53:
         change_id = str(answer["ChangeInfo"]["Id"]).removeprefix("/change/")
         self._sent[change.route] = change.fence, change_id
         return Receipt(change.route, f"change {change_id}")
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """By IAM's simulation; a write is asked for with its names, types and actions, which a policy may be bound to."""
+        zone = (f"arn:aws:route53:::hostedzone/{self._zone_id}",)
+        needs = [Need(RIGHTS["zone"], zone), Need(RIGHTS["change"], ("arn:aws:route53:::change/C0",))]
+        needs += [Need(RIGHTS["records"], zone, condition_keys(route)) for route in routes]
+        return await self._rights.missing(needs, deadline)
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """INSYNC where the batch is ours, the record sets as read back, and every name server of the zone."""

@@ -18,13 +18,14 @@ from steerd.providers.route53.records import (
     fence_in,
     identifier,
     kinds_of,
+    plain_name,
     same,
     txt_text,
     txt_value,
     values_in,
 )
 
-__all__ = ["Batch", "Seen", "check_route", "observed_from", "translate"]
+__all__ = ["Batch", "Seen", "check_route", "condition_keys", "observed_from", "translate"]
 
 WEIGHT_MAX, GROUP_MAX = 255, 100
 """The largest weight; weighted records of one name and type (Route 53 quotas)."""
@@ -76,6 +77,18 @@ def check_route(route: Route) -> None:
         raise Misconfigured(
             f"{route.key}: {long[0]!r} is longer than the 128 characters of a set identifier", "shorten it"
         )
+
+
+def condition_keys(route: Route) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """What IAM compares a batch of this route with: condition key -> (type, values). (Route 53 guide, "Specifying conditions".)"""
+    names = (plain_name(route.name), plain_name(fence_name(route.name)))
+    types = {*kinds_of(route), "TXT"}
+    given = {
+        "NormalizedRecordNames": tuple(n.replace("*", "\\052") for n in names),
+        "RecordTypes": tuple(sorted(types)),
+        "Actions": ("CREATE", "DELETE"),
+    }
+    return {f"route53:ChangeResourceRecordSets{key}": ("stringList", values) for key, values in given.items()}
 
 
 def observed_from(route: Route, seen: Seen) -> Observed:

@@ -26,6 +26,10 @@ _PATH = re.compile(
 )
 
 
+_PERMISSIONS = re.compile(rf"({_PATH.pattern})/providers/Microsoft\.Authorization/permissions")
+"""Permissions - List For Resource, version 2022-04-01 (azure-mgmt-authorization 4.0.0: PermissionsOperations.list_for_resource)."""
+
+
 def azure_error(status: int, code: str, message: str) -> HttpError:
     return HttpError(status, {"error": {"code": code, "message": message}})
 
@@ -67,6 +71,8 @@ class LocalTrafficManager(JsonServer):
         super().__init__()
         self.token, self.grants = "azure-token", 0
         self.profiles: dict[str, dict[str, Any]] = {}
+        self.permissions: list[dict[str, Any]] | None = None
+        """Those of the caller's roles, one to a page; None: they may not even be listed."""
 
     def give_credentials(self, patch: pytest.MonkeyPatch) -> None:
         """A managed identity as an App Service has it, found by the default chain."""
@@ -123,6 +129,8 @@ class LocalTrafficManager(JsonServer):
                 "resource": resource,
                 "token_type": "Bearer",
             }
+        if _PERMISSIONS.fullmatch(asked.path):
+            return self._listed(asked)
         found = _PATH.fullmatch(asked.path)
         if found is None or not re.fullmatch(r"\d{4}-\d\d-\d\d", asked.query.get("api-version", "")):
             raise azure_error(400, "MissingApiVersionParameter", f"{asked.path} {dict(asked.query)}")
@@ -135,6 +143,17 @@ class LocalTrafficManager(JsonServer):
         elif asked.method != "GET":
             raise azure_error(405, "MethodNotAllowed", asked.method)
         return copy.deepcopy(standing)
+
+    def _listed(self, asked: Asked) -> Any:
+        if asked.method != "GET" or asked.query.get("api-version") != "2022-04-01":
+            raise azure_error(400, "InvalidApiVersionParameter", str(dict(asked.query)))
+        if self.permissions is None:
+            text = "does not have authorization to perform action 'Microsoft.Authorization/permissions/read'"
+            raise azure_error(403, "AuthorizationFailed", f"The client {text}")
+        page = int(asked.query.get("$skipToken", "0"))
+        more = f"{self.url}{asked.path}?api-version=2022-04-01&$skipToken={page + 1}"
+        last = page + 1 >= len(self.permissions)
+        return {"value": self.permissions[page : page + 1], **({} if last else {"nextLink": more})}
 
     def _patch(self, standing: dict[str, Any], body: dict[str, Any]) -> None:
         check(models.Profile, body)
