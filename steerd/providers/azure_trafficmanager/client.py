@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from azure.core.exceptions import AzureError
 from azure.identity.aio import DefaultAzureCredential
@@ -20,6 +21,7 @@ from steerd.providers.azure_trafficmanager.translate import (
     differences,
     observed_from,
     path_of,
+    profiles_path,
     seen_from,
     translate,
 )
@@ -35,6 +37,7 @@ from steerd.providers.base import (
     Unreachable,
     Untold,
     Verified,
+    check_listed,
 )
 from steerd.providers.rest import Answer, Rest
 from steerd.providers.settings import Settings
@@ -115,16 +118,29 @@ class TrafficManager:
             found += [f"{right} on {route.name}" for right in RIGHTS["profile"] if not allows(granted, right)]
         return found
 
+    async def listed(self, deadline: float, name: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Every profile of the resource group, or one: a role on one profile lets nobody list them."""
+        path = profiles_path(self._subscription, self._group)
+        if name is not None:
+            return [(await self._rest.call("GET", f"{path}/{quote(name, safe='')}?{API_VERSION}", deadline)).data]
+        return await self._pages(f"{path}?{API_VERSION}", deadline)
+
     async def _granted(self, path: str, deadline: float) -> list[Mapping[str, Any]]:
-        """Permissions - List For Resource, over as many pages as they fill."""
-        place: str | None = f"{path}/providers/Microsoft.Authorization/permissions?{PERMISSIONS_VERSION}"
+        """Permissions - List For Resource."""
+        place = f"{path}/providers/Microsoft.Authorization/permissions?{PERMISSIONS_VERSION}"
+        return await self._pages(place, deadline)
+
+    async def _pages(self, place: str, deadline: float) -> list[Mapping[str, Any]]:
+        """The rows of a list, over as many pages as they fill."""
         found: list[Mapping[str, Any]] = []
-        while place is not None:
-            page = (await self._rest.call("GET", place, deadline)).data
+        following: str | None = place
+        while following is not None:
+            page = (await self._rest.call("GET", following, deadline)).data
             if not isinstance(page, dict) or not isinstance(page.get("value"), list):
-                raise Refused("what answers does not list permissions", "compare `endpoint_url`")
+                raise Refused("what answers is no list of Azure Resource Manager", "compare `endpoint_url`")
             found += page["value"]
-            place = self._rest.path_in(str(page["nextLink"])) if page.get("nextLink") else None
+            check_listed(found, place.partition("?")[0])
+            following = self._rest.path_in(str(page["nextLink"])) if page.get("nextLink") else None
         return found
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:

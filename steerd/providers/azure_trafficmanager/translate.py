@@ -13,7 +13,17 @@ from steerd.providers import weighing
 from steerd.providers.base import Change, Misconfigured
 from steerd.providers.records import needs_fence
 
-__all__ = ["Patch", "Seen", "allows", "differences", "observed_from", "path_of", "seen_from", "translate"]
+__all__ = [
+    "Patch",
+    "Seen",
+    "allows",
+    "differences",
+    "observed_from",
+    "path_of",
+    "profiles_path",
+    "seen_from",
+    "translate",
+]
 
 WEIGHT_MAX, WEIGHT_UNSAID = 1000, 1
 """The largest weight, and that of an endpoint which has none (Traffic Manager REST API, EndpointProperties.weight)."""
@@ -58,13 +68,15 @@ def _weight(endpoint: Mapping[str, Any]) -> int:
     return 0 if told.get("endpointStatus") == "Disabled" else int(told.get("weight") or WEIGHT_UNSAID)
 
 
+def profiles_path(subscription: str, group: str) -> str:
+    """Of the profiles of a resource group in Azure Resource Manager."""
+    parts = [quote(p, safe="") for p in (subscription, group)]
+    return f"/subscriptions/{parts[0]}/resourceGroups/{parts[1]}/providers/Microsoft.Network/trafficmanagerprofiles"
+
+
 def path_of(subscription: str, group: str, route: Route) -> str:
-    """Of the profile in Azure Resource Manager."""
-    parts = [quote(p, safe="") for p in (subscription, group, route.name)]
-    return (
-        f"/subscriptions/{parts[0]}/resourceGroups/{parts[1]}"
-        f"/providers/Microsoft.Network/trafficmanagerprofiles/{parts[2]}"
-    )
+    """Of the route's profile."""
+    return f"{profiles_path(subscription, group)}/{quote(route.name, safe='')}"
 
 
 def allows(permissions: Sequence[Mapping[str, Any]], action: str) -> bool:

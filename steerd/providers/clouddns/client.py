@@ -22,7 +22,17 @@ from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers import authority
 from steerd.providers.asking import Server, parse_server, remaining_s
-from steerd.providers.base import Change, Conflict, Context, ProviderError, Receipt, Throttled, Unreachable, Verified
+from steerd.providers.base import (
+    Change,
+    Conflict,
+    Context,
+    ProviderError,
+    Receipt,
+    Throttled,
+    Unreachable,
+    Verified,
+    check_listed,
+)
 from steerd.providers.clouddns import CAPABILITIES, KIND, RIGHTS
 from steerd.providers.clouddns.translate import TYPES, Seen, check_route, observed_from, translate
 from steerd.providers.gcp import reason_of, told
@@ -144,12 +154,17 @@ class CloudDNS:
             await asyncio.sleep(PENDING_GAP_S)
 
     async def _listed(self, name: str, deadline: float) -> dict[str, Mapping[str, Any]]:
-        """Type -> record set of one name, over as many pages as they fill."""
-        query = {"name": f"{name}."}
-        found: dict[str, Mapping[str, Any]] = {}
+        """Type -> record set of one name."""
+        return {str(r["type"]): r for r in await self.listed(deadline, name)}
+
+    async def listed(self, deadline: float, name: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Every record set of the managed zone, or of one name, over as many pages as they fill."""
+        query = {"name": f"{name}."} if name is not None else {}
+        found: list[Mapping[str, Any]] = []
         while True:
             page = await self._call("GET", "/rrsets", deadline, query)
-            found |= {str(r["type"]): r for r in page.get("rrsets", ())}
+            found += page.get("rrsets", ())
+            check_listed(found, f"managed zone {self._path.rpartition('/')[2]}")
             if not page.get("nextPageToken"):
                 return found
             query = {**query, "pageToken": str(page["nextPageToken"])}

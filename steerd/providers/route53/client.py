@@ -25,6 +25,7 @@ from steerd.providers.base import (
     Throttled,
     Unreachable,
     Verified,
+    check_listed,
 )
 from steerd.providers.records import fence_name
 from steerd.providers.route53 import CAPABILITIES, KIND, RIGHTS
@@ -183,13 +184,21 @@ class Route53:
                 found.append(record)
             if not page["IsTruncated"] or plain_name(page["NextRecordName"]) != plain_name(name):
                 return found
-            place = {
-                "StartRecordName": page["NextRecordName"],
-                "StartRecordType": page["NextRecordType"],
-                "MaxItems": PAGE,
-            }
-            if page.get("NextRecordIdentifier"):
-                place["StartRecordIdentifier"] = page["NextRecordIdentifier"]
+            place = _after(page)
+
+    async def listed(self, deadline: float, name: str | None = None) -> Sequence[RecordSet]:
+        """Every record set of the zone, or of one name."""
+        if name is not None:
+            return await self._listed(name, deadline)
+        place: dict[str, Any] = {"MaxItems": PAGE}
+        found: list[RecordSet] = []
+        while True:
+            page = await self._api.call("ListResourceRecordSets", deadline, {"HostedZoneId": self._zone_id, **place})
+            found += page["ResourceRecordSets"]
+            check_listed(found, f"hosted zone {self._zone_id}")
+            if not page["IsTruncated"]:
+                return found
+            place = _after(page)
 
     async def _authoritative(self, deadline: float) -> tuple[list[Server], list[str]]:
         """The name servers to ask, and remarks on those that cannot be asked."""
@@ -203,6 +212,15 @@ class Route53:
         if self._zone.private:
             return [], ["a private zone has no name servers that could be asked from outside its networks"]
         return await servers_of(self._zone.servers, deadline, self._api.timeout_s)
+
+
+def _after(page: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the page after this one begins."""
+    names = {"StartRecordName": "NextRecordName", "StartRecordType": "NextRecordType"}
+    place = {start: page[then] for start, then in names.items()}
+    if page.get("NextRecordIdentifier"):
+        place["StartRecordIdentifier"] = page["NextRecordIdentifier"]
+    return {**place, "MaxItems": PAGE}
 
 
 class _Forgotten(Unreachable):

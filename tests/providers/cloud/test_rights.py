@@ -141,7 +141,7 @@ async def test_a_next_page_elsewhere_is_never_asked(monkeypatch: pytest.MonkeyPa
     server.give_credentials(monkeypatch)
     provider = build("azure-trafficmanager", {"subscription": "s1", "resource_group": "g1", "endpoint_url": server.url})
     page = {"value": [], "nextLink": f"{elsewhere.url}/more"}
-    monkeypatch.setattr(server, "_listed", lambda _asked: page)
+    monkeypatch.setattr(server, "_permitted", lambda _asked: page)
     with pytest.raises(Refused, match="elsewhere"):
         await missing(provider, route("chat"))
     assert not elsewhere.asked

@@ -83,11 +83,11 @@ class LocalCloudDns(GoogleServer):
         self,
         project: str,
         managedZone: str,  # noqa: N803  the API's words
-        name: str,
+        name: str | None = None,
         pageToken: str = "0",  # noqa: N803
     ) -> Any:
         self._of(project, managedZone)
-        found = sorted((k, r) for k, r in self.records.items() if k[0] == name)
+        found = sorted((k, r) for k, r in self.records.items() if name in (None, k[0]))
         rows = [{**copy.deepcopy(r), "kind": "dns#resourceRecordSet"} for _, r in found]
         start = int(pageToken)
         more = {"nextPageToken": str(start + PAGE)} if len(rows) > start + PAGE else {}
