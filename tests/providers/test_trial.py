@@ -15,7 +15,8 @@ from steerd.cli.main import cli
 from steerd.model.route import Fence, Member, Route
 from steerd.providers.base import Refused, Unreachable, Untold
 from steerd.providers.memory import Fault, Memory, Record, System
-from steerd.providers.trial import Step, scratch_route, trial, write_trial
+from steerd.providers.scratch import scratch_record
+from steerd.providers.trial import Step, trial, write_trial
 from tests.support.configs import GOOD
 from tests.support.haproxy import HAProxy
 from tests.support.named import Named
@@ -150,7 +151,7 @@ def steps(provider: Memory, *routes: Route, write: bool = False) -> list[Step]:
 
 
 def scratch(name: str = "scratch") -> Route:
-    return scratch_route("dns", name, dns=True)
+    return scratch_record("dns", name)
 
 
 def record(*others: str, plan: str = "test", value: str = "192.0.2.1") -> Record:
@@ -204,16 +205,6 @@ def test_a_route_of_the_fleet_is_known_in_any_spelling(name: str, tmp_path: Path
     result = run("test", "dns", "--config", str(path), "--write", name)
     assert result.exit_code == 2
     assert "is a route of service 'chat'" in result.output
-
-
-def test_kinds_whose_routes_name_real_resources_have_no_scratch(tmp_path: Path) -> None:
-    path = tmp_path / "steerd.yaml"
-    path.write_text(
-        GOOD.replace("ramp:", "mode: observe\nramp:").replace("providers:", "providers:\n  lb: {kind: elbv2}")
-    )
-    result = run("test", "lb", "--config", str(path), "--write", "scratch", "--servers", "a,b")
-    assert result.exit_code == 2
-    assert "name real resources" in result.output
 
 
 @pytest.mark.parametrize(
