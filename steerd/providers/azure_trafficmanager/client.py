@@ -41,6 +41,7 @@ from steerd.providers.base import (
 )
 from steerd.providers.rest import Answer, Rest
 from steerd.providers.settings import Settings
+from steerd.providers.written import check_stale
 
 __all__ = ["TrafficManager"]
 
@@ -97,10 +98,7 @@ class TrafficManager:
         """Compare, then patch all endpoints and the fence in one call."""
         patch: Patch = change.payload
         now = await self._see(patch.seen.path, deadline)
-        if now is not None and now.fence is not None and now.fence.newer_than(change.fence):
-            raise Conflict(
-                f"{change.route}: {now.fence.text!r} stands there, which is newer than {change.fence.text!r}"
-            )
+        check_stale(change, now.fence if now is not None else None)
         if now != patch.seen:
             raise Conflict(f"{change.route}: the profile has changed since it was read")
         await self._rest.call("PATCH", f"{patch.seen.path}?{API_VERSION}", deadline, patch.body)

@@ -42,6 +42,7 @@ from steerd.providers.gateway_api.translate import (
 )
 from steerd.providers.rest import Answer, Rest
 from steerd.providers.settings import Settings
+from steerd.providers.written import check_stale
 
 __all__ = ["GatewayApi"]
 
@@ -102,10 +103,7 @@ class GatewayApi:
         for attempt in range(TRIES):
             found = await self._get(seen.path, deadline)
             now = seen_at(seen.path, seen.index, found) if found is not None else None
-            if now is not None and now.fence is not None and now.fence.newer_than(change.fence):
-                raise Conflict(
-                    f"{change.route}: {now.fence.text!r} stands there, which is newer than {change.fence.text!r}"
-                )
+            check_stale(change, now.fence if now is not None else None)
             if found is None or now is None or (now.refs, now.fence) != (seen.refs, seen.fence):
                 raise Conflict(f"{change.route}: the rule has changed since it was read")
             try:

@@ -11,7 +11,6 @@ from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers.base import (
     Change,
-    Conflict,
     Context,
     Misconfigured,
     ProviderError,
@@ -37,6 +36,7 @@ from steerd.providers.gcp_backend.translate import (
 from steerd.providers.gcp_client import Identity
 from steerd.providers.rest import Answer, Rest
 from steerd.providers.settings import Settings
+from steerd.providers.written import check_stale
 
 __all__ = ["GcpBackend"]
 
@@ -86,9 +86,7 @@ class GcpBackend:
     async def apply(self, change: Change, deadline: float) -> Receipt:
         """One patch on condition of the fingerprint, followed until its operation is done."""
         patch: Patch = change.payload
-        standing = patch.seen.fence
-        if standing is not None and standing.newer_than(change.fence):
-            raise Conflict(f"{change.route}: {standing.text!r} stands there, which is newer than {change.fence.text!r}")
+        check_stale(change, patch.seen.fence)
         operation = (await self._rest.call("PATCH", patch.seen.path, deadline, patch.body)).data
         place = patch.seen.path.rpartition("/backendServices/")[0]
         name = str(operation["name"])

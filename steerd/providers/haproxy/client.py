@@ -25,6 +25,7 @@ from steerd.providers.base import (
 from steerd.providers.haproxy import CAPABILITIES, KIND
 from steerd.providers.haproxy.translate import Commands, Server, differences, observed_from, parse_state, translate
 from steerd.providers.settings import Settings
+from steerd.providers.written import Written
 
 __all__ = ["HAProxy"]
 
@@ -74,8 +75,7 @@ class HAProxy:
             raise settings.wrong(
                 "socket", f"{self._socket!r} is no socket", "write unix:/run/haproxy/admin.sock or HOST:PORT"
             )
-        # The only fence there is: a writer of this process never goes back behind what it wrote.
-        self._fences: dict[str, Fence] = {}
+        self._written = Written()  # the only fence there is
 
     async def open(self) -> None:
         """Nothing to start: HAProxy closes a connection after each line of commands."""
@@ -85,7 +85,7 @@ class HAProxy:
 
     async def read(self, route: Route, deadline: float) -> Observed:
         """The backend's servers as HAProxy has them now."""
-        return observed_from(route, await self._servers(route.name, deadline), self._fences.get(route.key))
+        return observed_from(route, await self._servers(route.name, deadline), self._written.fence(route.key))
 
     def translate(self, route: Route, desired: Desired, observed: Observed, fence: Fence) -> Change:
         """See `steerd.providers.haproxy.translate`."""
@@ -94,11 +94,7 @@ class HAProxy:
     async def apply(self, change: Change, deadline: float) -> Receipt:
         """Compare, add capacity, and only when that worked take capacity away."""
         commands: Commands = change.payload
-        known = self._fences.get(change.route)
-        if known is not None and known.newer_than(change.fence):
-            raise Conflict(
-                f"{change.route}: {known.text!r} was written already, which is newer than {change.fence.text!r}"
-            )
+        self._written.check(change)
         if await self._servers(commands.backend, deadline) != commands.seen:
             raise Conflict(f"{change.route}: the servers of {commands.backend} have changed since they were read")
         await self._send(change, commands.more, deadline)
@@ -108,7 +104,7 @@ class HAProxy:
             if out := [s for s in commands.keep if s not in standing or standing[s].carries == 0]:
                 raise Conflict(f"{change.route}: {', '.join(out)} left service meanwhile: nothing is taken away")
             await self._send(change, commands.less, deadline)
-        self._fences[change.route] = change.fence
+        self._written.note(change)
         return Receipt(change.route, f"{len(commands.more) + len(commands.less)} commands")
 
     async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:

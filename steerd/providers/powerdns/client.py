@@ -43,6 +43,7 @@ from steerd.providers.powerdns.translate import (
 )
 from steerd.providers.records import canonical, fence_name, own_values, wanted_values
 from steerd.providers.settings import Settings
+from steerd.providers.written import check_stale
 
 __all__ = ["PowerDNS"]
 
@@ -108,10 +109,7 @@ class PowerDNS:
         patch: Patch = change.payload
         name = patch.rrsets[-1]["name"].removeprefix(f"{records.FENCE_LABEL}.")
         seen, primary = await self._see(name, deadline)
-        if seen.fence is not None and seen.fence.newer_than(change.fence):
-            raise Conflict(
-                f"{change.route}: {seen.fence.text!r} stands there, which is newer than {change.fence.text!r}"
-            )
+        check_stale(change, seen.fence)
         if seen != patch.seen:
             raise Conflict(f"{change.route}: the records of {name} have changed since they were read")
         await self._call("PATCH", self._zone_path, deadline, body={"rrsets": list(patch.rrsets)})

@@ -46,6 +46,7 @@ from steerd.providers.rfc2136.translate import (
     translate,
 )
 from steerd.providers.settings import Settings
+from steerd.providers.written import check_stale
 
 __all__ = ["Rfc2136"]
 
@@ -101,9 +102,7 @@ class Rfc2136:
 
     async def apply(self, change: Change, deadline: float) -> Receipt:
         """One atomic update message; the server refuses it whole when the prerequisites no longer hold."""
-        standing = change.payload.seen.fence
-        if standing is not None and standing.newer_than(change.fence):
-            raise Conflict(f"{change.route}: {standing.text!r} stands there, which is newer than {change.fence.text!r}")
+        check_stale(change, change.payload.seen.fence)
         update = message(self._zone, change)
         self._sign(update)
         answer = await ask(update, self._server, "tcp", deadline, self._timeout_s)

@@ -12,7 +12,7 @@ from steerd.providers.aws_client import Caller
 from steerd.providers.aws_rights import Need, Simulation
 from steerd.providers.base import Change, Conflict, Context, Misconfigured, ProviderError, Receipt, Refused, Verified
 from steerd.providers.settings import Settings
-from steerd.providers.written import Written
+from steerd.providers.written import Written, check_stale
 from steerd.providers.zonal_shift import CAPABILITIES, KIND, RIGHTS
 from steerd.providers.zonal_shift.translate import (
     RENEW_PART,
@@ -79,9 +79,7 @@ class ZonalShift:
         wanted: Calls = change.payload
         self._written.check(change)
         seen = await self._resource(wanted.seen.resource, deadline)
-        standing = seen.own.fence if seen and seen.own else None
-        if standing is not None and standing.newer_than(change.fence):
-            raise Conflict(f"{change.route}: {standing.text!r} stands there, which is newer than {change.fence.text!r}")
+        check_stale(change, seen.own.fence if seen and seen.own else None)
         if seen is None or seen.shifts != wanted.seen.shifts:
             raise Conflict(f"{change.route}: the resource's shifts have changed since they were read")
         expires, comment = expires_text(self._expires_s), comment_of(change.fence)
