@@ -226,6 +226,7 @@ def _facts(kind: Kind) -> dict[str, Any]:
             "rate_per_s": caps.rate_per_s or None,
             "fence_note": caps.fence_note or None,
         },
+        "rights": {on: list(rights) for on, rights in registry.RIGHTS.get(kind.name, {}).items()},
         "settings": [
             {"name": s.name, "type": s.type, "help": s.help, "default": s.default, "required": s.required}
             for s in kind.settings
@@ -262,6 +263,8 @@ def _one(kind: Kind) -> RenderableType:
         rows.add_row("TTL", "is the route's")
     if caps.volatile:
         rows.add_row("forgets", "what was written, when it restarts: steerd writes it again")
+    for on, rights in registry.RIGHTS.get(kind.name, {}).items():
+        rows.add_row(f"rights on {on}", ", ".join(rights))
     if caps.rate_per_s:
         rows.add_row("calls", f"at most {caps.rate_per_s:g} per second and account")
     parts: list[RenderableType] = [Text.assemble((kind.name, "bold"), f"   {kind.help}"), Padding(rows, (0, 0, 0, 2))]

@@ -33,6 +33,7 @@ _WHY_NOT: Mapping[str, str] = {
     "global-accelerator": f"an endpoint group carries traffic, and {_BY_ARN}",
     "route53-arc": f"a routing control turns cells off wherever health checks follow it, and {_BY_ARN}",
     "aws-zonal-shift": "a zonal shift takes a whole zone away from a real load balancer; there is no smaller one",
+    "cloudflare": "a pool may serve other load balancers too, and taking it out takes it out of all of them",
     "webhook": "what a write does is up to the receiver: steerd cannot know that it moves nothing",
     "envoy": "Envoys ask the running daemon: nothing that is written here would reach one",
     "beacon": "it writes to no system: health checks of others ask the running daemon",

@@ -92,6 +92,14 @@ def test_one_name_of_a_zone_by_a_role(zone: LocalRoute53, monkeypatch: pytest.Mo
     sts.stop()
 
 
+def test_a_wildcard_is_called_as_a_config_calls_it(zone: LocalRoute53) -> None:
+    """Route 53 tells a star as an octal code."""
+    for n, key in enumerate(("w1", "w2"), 41):
+        zone.put(row("*.wild.acme.example.", key, n, Weight=10))
+    fleet = made("route53", "--hosted-zone", zone.zone_id)
+    assert fleet.route_by_key["r53/*.wild.acme.example"].types == ("A",)
+
+
 def test_what_route_53_says_no_to_is_told_with_what_to_do(zone: LocalRoute53) -> None:
     denied = AwsError("AccessDenied", "User is not authorized to perform: route53:ListResourceRecordSets", status=403)
     zone.faults.append(("ListResourceRecordSets", denied))

@@ -127,4 +127,4 @@ def test_every_kind_can_be_moved_or_says_why_not() -> None:
     general = why_not("nothing")
     for kind in registry.KINDS:
         movable = kind in DNS_KINDS or kind in MARKED
-        assert movable == (why_not(kind) == general) or kind == "cloudflare"
+        assert movable == (why_not(kind) == general), kind

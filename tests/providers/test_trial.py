@@ -125,6 +125,8 @@ def test_every_kind_is_listed_with_what_it_can_express() -> None:
     facts = {kind["kind"]: kind for kind in json.loads(run("--json").output)}
     assert facts["rfc2136"]["capabilities"]["membership"]
     assert facts["haproxy"]["usable"]
+    assert "route53:ChangeResourceRecordSets" in facts["route53"]["rights"]["records"]
+    assert "rights on records" in run("show", "route53").output
     shown = run("show", "haproxy")
     assert "narrows the window without closing it" in " ".join(shown.output.split())
 

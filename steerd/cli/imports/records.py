@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steerd.cli.imports.found import Endpoint, Found, Names, Service, Unreadable, in_url
+from steerd.providers.route53.records import plain_name
 
 __all__ = ["Member", "clouddns", "route53", "services_of"]
 
@@ -80,7 +81,7 @@ def route53(text: str, names: Names, zone: str | None = None) -> Found:
     others: dict[tuple[str, str, str], list[str]] = {}
     notes: list[str] = []
     for row in rows:
-        kind, name = row.get("Type"), str(row.get("Name", "")).rstrip(".")
+        kind, name = row.get("Type"), plain_name(str(row.get("Name", "")))
         alias = row.get("AliasTarget")
         if kind not in (*_ADDRESSES, "CNAME") or not name:
             continue
