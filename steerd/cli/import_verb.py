@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from importlib import import_module
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from steerd import config
-from steerd.cli.errors import BadInput, NotWell
-from steerd.cli.imports import azure, envoy, haproxy, records
+from steerd.cli.errors import BadInput
+from steerd.cli.imports import azure, envoy, haproxy, live, records
 from steerd.cli.imports.found import Found, Names, Unreadable
 from steerd.cli.imports.render import Wishes, render
 
 __all__ = ["command"]
 
 _RESERVED = ("main", "outside-1", "outside-2", "outside-3")
-
-
-def _route53_live(zone: str) -> str:
-    """Every record set of a hosted zone, by the AWS SDK's own credential chain."""
-    try:
-        live = import_module("steerd.cli.imports.route53_live")
-    except ModuleNotFoundError as error:
-        hint = "install steerd with its 'aws' extra, or use --from FILE"
-        raise BadInput(f"reading Route 53 needs {error.name}: {hint}") from error
-    try:
-        return json.dumps({"ResourceRecordSets": live.record_sets(zone)}, default=str)
-    except live.ERRORS as error:
-        hint = "check the credentials (`aws sts get-caller-identity`) and the zone's id"
-        raise NotWell(f"Route 53: {error}\n→ {hint}") from error
 
 
 def _options(function: Callable[..., None]) -> Callable[..., None]:
@@ -63,7 +49,9 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
     epilog="\b\nExamples:\n"
     "  steerd import haproxy --from /etc/haproxy/haproxy.cfg -o steerd.yaml\n"
     "  curl -s localhost:9901/config_dump?include_eds | steerd import envoy --from -\n"
-    "  steerd import route53 --hosted-zone Z0123456789ABC --url 'https://{address}:8443'",
+    "  steerd import route53 --hosted-zone Z0123456789ABC --url 'https://{address}:8443'\n"
+    "  steerd import clouddns --project acme --managed-zone main\n"
+    "  steerd import azure-trafficmanager --subscription ID --resource-group edge --name chat",
 )
 def command() -> None:
     """Write a starting config from what a traffic system serves already.
@@ -86,38 +74,116 @@ def envoy_verb(**options: Any) -> None:
     _write(lambda names: envoy.read(_text(options["source"], "the bootstrap or dump"), names), options)
 
 
+def _over_api(function: Callable[..., None]) -> Callable[..., None]:
+    """What sources share that are read over their API too."""
+    for option in (
+        click.option("--name", metavar="NAME", help="Read this record or profile only (over the API)."),
+        click.option("--endpoint-url", metavar="URL", help="Another API endpoint (private link, sovereign cloud)."),
+    ):
+        function = option(function)
+    return function
+
+
 @command.command("route53")
 @_options
-@click.option("--hosted-zone", metavar="ID", help="Read this zone by the AWS SDK, or name the one that FILE is of.")
-def route53_verb(*, hosted_zone: str | None, **options: Any) -> None:
-    """Weighted, latency and multi-value records of a hosted zone.
+@_over_api
+@click.option("--hosted-zone", metavar="ID", help="Read this zone over the API, or name the one that FILE is of.")
+@click.option("--role", metavar="ARN", help="Role to assume first.")
+def route53_verb(
+    *, hosted_zone: str | None, role: str | None, name: str | None, endpoint_url: str | None, **options: Any
+) -> None:
+    """Weighted and plain records of a hosted zone, over the API or from a file.
 
-    FILE is what `aws route53 list-resource-record-sets --hosted-zone-id ID` prints.
+    FILE is what `aws route53 list-resource-record-sets --hosted-zone-id ID` prints. The credentials are those of the SDK's own
+    chain; reading takes route53:ListResourceRecordSets. Records with another routing policy (latency, geolocation, failover,
+    multi-value) exclude weights: they are left out, and named in the config's comments.
     """
-
-    def read(names: Names) -> Found:
-        if options["source"] is None and hosted_zone is None:
-            raise BadInput("say what to read: --hosted-zone ID, or --from FILE")
-        text = _route53_live(hosted_zone or "") if options["source"] is None else _text(options["source"], "")
-        return records.route53(text, names, hosted_zone)
-
-    _write(read, options)
+    _from_api_or_file(
+        "route53",
+        {"hosted_zone": hosted_zone},
+        {"role": role, "endpoint_url": endpoint_url},
+        name,
+        options,
+        lambda text, names: records.route53(text, names, hosted_zone),
+        lambda rows: {"ResourceRecordSets": rows},
+    )
 
 
 @command.command("clouddns")
 @_options
-@click.option("--managed-zone", metavar="NAME", help="The managed zone that FILE is of.")
+@_over_api
+@click.option("--managed-zone", metavar="NAME", help="Read this zone over the API, or name the one that FILE is of.")
 @click.option("--project", help="The project that holds it.")
-def clouddns_verb(*, managed_zone: str | None, project: str | None, **options: Any) -> None:
-    """Record sets of a Cloud DNS zone: what `gcloud dns record-sets list --zone Z --format json` prints."""
-    _write(lambda names: records.clouddns(_text(options["source"], "the list"), names, managed_zone, project), options)
+def clouddns_verb(
+    *, managed_zone: str | None, project: str | None, name: str | None, endpoint_url: str | None, **options: Any
+) -> None:
+    """Record sets of a Cloud DNS managed zone, over the API or from a file.
+
+    FILE is what `gcloud dns record-sets list --zone Z --format json` prints. The credentials are Application Default Credentials;
+    reading takes dns.resourceRecordSets.list. Geolocation and failover policies exclude weights: their records are left out,
+    and named in the config's comments.
+    """
+    _from_api_or_file(
+        "clouddns",
+        {"project": project, "managed_zone": managed_zone},
+        {"endpoint_url": endpoint_url},
+        name,
+        options,
+        lambda text, names: records.clouddns(text, names, managed_zone, project),
+        lambda rows: {"rrsets": rows},
+    )
 
 
 @command.command("azure-trafficmanager")
 @_options
-def azure_verb(**options: Any) -> None:
-    """A Traffic Manager profile: what `az network traffic-manager profile show -g GROUP -n NAME` prints."""
-    _write(lambda names: azure.read(_text(options["source"], "the profile"), names), options)
+@_over_api
+@click.option("--subscription", metavar="ID", help="Read over the API: the subscription.")
+@click.option("--resource-group", metavar="NAME", help="Read over the API: the group that holds the profiles.")
+def azure_verb(
+    *, subscription: str | None, resource_group: str | None, name: str | None, endpoint_url: str | None, **options: Any
+) -> None:
+    """Traffic Manager profiles of a resource group, over the API or from a file.
+
+    FILE is what `az network traffic-manager profile show -g GROUP -n NAME` prints. The credentials are those of Azure's default
+    chain; a role on one profile only lets nobody list them: give its --name.
+    """
+    _from_api_or_file(
+        "azure-trafficmanager",
+        {"subscription": subscription, "resource_group": resource_group},
+        {"endpoint_url": endpoint_url},
+        name,
+        options,
+        azure.read,
+        lambda rows: rows,
+    )
+
+
+def _from_api_or_file(
+    kind: str,
+    place: Mapping[str, str | None],
+    access: Mapping[str, str | None],
+    name: str | None,
+    options: dict[str, Any],
+    read: Callable[[str, Names], Found],
+    document: Callable[[Sequence[Any]], Any],
+) -> None:
+    """Reads FILE, or without one what `place` (settings of the provider) says, by way of `access` (more of them). What was
+    read over the API is written by the same settings."""
+
+    def found(names: Names) -> Found:
+        if options["source"] is not None:
+            if given := [n for n, value in {"name": name, **access}.items() if value is not None]:
+                raise BadInput(f"--{given[0].replace('_', '-')} is for reading over the API: take it or --from")
+            return read(_text(options["source"], ""), names)
+        if not all(place.values()):
+            said = " ".join(f"--{n.replace('_', '-')} ..." for n in place)
+            raise BadInput(f"say what to read: {said} (over the API), or --from FILE")
+        settings = {n: value for n, value in {**place, **access}.items() if value is not None}
+        rows = live.listed(kind, settings, name)
+        made = read(json.dumps(document(list(rows)), default=str), names)
+        return replace(made, settings={**made.settings, **settings})
+
+    _write(found, options)
 
 
 def _text(source: str | None, what: str) -> str:

@@ -18,13 +18,14 @@ from steerd.cli.options import print_json
 from steerd.cli.parts import resolve
 from steerd.cli.views.paint import grid, show
 from steerd.config import ConfigError, load
-from steerd.config.record_values import DNS_KINDS, SERVER_KINDS
+from steerd.config.record_values import DNS_KINDS
 from steerd.model.fleet import Fleet, ProviderSpec
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Route
 from steerd.providers import registry
 from steerd.providers.base import Context, Misconfigured, Provider
-from steerd.providers.trial import Step, scratch_route, trial, write_trial
+from steerd.providers.scratch import MARKED, scratch_backend, scratch_record
+from steerd.providers.trial import Step, not_tried, trial, write_trial
 
 __all__ = ["command"]
 
@@ -77,20 +78,26 @@ def show_kind(*, kind: str, as_json: bool) -> None:
         "steerd providers test r53 --config steerd.yaml",
         "steerd providers test r53 --config steerd.yaml --write scratch.acme.example",
         "steerd providers test edge --config steerd.yaml --write scratch --servers s1,s2",
+        "steerd providers test gw --config steerd.yaml --write default/scratch --servers a,b",
     ),
 )
 @click.argument("name")
 @click.option("--config", "file", metavar="FILE", envvar="STEERD_CONFIG", required=True, help="The fleet's config.")
 @click.option("--write", metavar="SCRATCH", help="Also move this record or backend, which serves nobody, out and back.")
-@click.option("--servers", metavar="A,B", help="Two servers of the scratch backend (load balancers).")
+@click.option(
+    "--servers",
+    metavar="A,B",
+    help="The two members of the scratch backend (gcp-backend: URLs of groups).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the steps as JSON.")
 def test(*, name: str, file: str, write: str | None, servers: str | None, as_json: bool) -> None:
     """A safe round trip through provider NAME of a config: open it, read every route, ask for rights.
 
     Nothing is changed without --write, and with it only SCRATCH, which must serve nobody: a DNS record is made where there
-    is none and stays (delete it when you are done); a HAProxy backend must be there, with just the two servers named, which end as
-    they began. Exit code 1 when something is
-    missing.
+    is none and stays (delete it when you are done). A backend (haproxy, gateway-api, gcp-backend) or profile
+    (azure-trafficmanager) must be there, with just the two members named, which end as they began; but for HAProxy's its
+    name must say `scratch`, and [NAMESPACE|REGION/]NAME tells where it is. Other kinds have nothing that could be moved
+    harmlessly, and say why. Exit code 1 when something is missing.
     """
     fleet = _fleet(file)
     spec = fleet.provider_by_name.get(name)
@@ -103,7 +110,8 @@ def test(*, name: str, file: str, write: str | None, servers: str | None, as_jso
         provider = registry.build(Context(fleet, spec, resolve))
     except Misconfigured as error:
         raise BadInput(f"{error.text}: {error.action}" if error.action else error.text) from error
-    steps = asyncio.run(_trial(provider, routes, scratch, fleet.name, quiet=as_json))
+    unmoved = spec.kind if write is not None and scratch is None else None
+    steps = asyncio.run(_trial(provider, routes, scratch, fleet.name, unmoved, quiet=as_json))
     if as_json:
         print_json([_step_facts(step) for step in steps])
     sys.exit(0 if all(step.ok for step in steps) else 1)
@@ -118,29 +126,31 @@ def _fleet(file: str) -> Fleet:
         raise BadInput(f"{file}: {error.strerror or error}") from error
 
 
-def _scratch(spec: ProviderSpec, fleet: Fleet, write: str, servers: str | None) -> Route:
-    """The scratch route. Refuses a name that any route of the fleet writes, by whichever provider."""
+def _scratch(spec: ProviderSpec, fleet: Fleet, write: str, servers: str | None) -> Route | None:
+    """The scratch route; None where nothing of the kind may be moved. Refuses a name that any route of the fleet writes, by
+    whichever provider."""
     dns = spec.kind in DNS_KINDS
-    if not dns and spec.kind not in SERVER_KINDS:
-        raise BadInput(
-            f"routes of kind {spec.kind!r} name real resources, so there is no scratch one to move: test without --write"
-        )
-    if dns:
-        write = write.rstrip(".").lower()
-    taken = [route for route in fleet.route_by_key.values() if route.name.rstrip(".").lower() == write.lower()]
+    if not dns and spec.kind not in MARKED:
+        return None
+    own = write.rstrip(".").lower() if dns else write.rpartition("/")[2]
+    taken = [route for route in fleet.route_by_key.values() if route.name.rstrip(".").lower() == own.lower()]
     if taken:
-        raise BadInput(f"{write!r} is a route of service {taken[0].service!r}: name one that serves nobody")
+        raise BadInput(f"{own!r} is a route of service {taken[0].service!r}: name one that serves nobody")
     names = [part.strip() for part in (servers or "").split(",") if part.strip()]
-    if dns and servers:
-        raise BadInput("--servers is for load balancers: a scratch record serves addresses kept for documentation")
-    if not dns and len(names) != 2:
-        raise BadInput(f"a provider of kind {spec.kind!r} needs two servers of that backend: --servers A,B")
-    return scratch_route(spec.name, write, dns=dns, servers=names)
+    if dns:
+        if servers:
+            raise BadInput("--servers is for load balancers: a scratch record serves addresses kept for documentation")
+        return scratch_record(spec.name, own)
+    try:
+        return scratch_backend(spec.name, spec.kind, write, names)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
 
 
 async def _trial(
-    provider: Provider, routes: list[Route], scratch: Route | None, fleet: str, *, quiet: bool
+    provider: Provider, routes: list[Route], scratch: Route | None, fleet: str, unmoved: str | None, *, quiet: bool
 ) -> list[Step]:
+    """`unmoved` is the kind, where a write was asked for that is never made."""
     steps: list[Step] = []
 
     def told(step: Step) -> None:
@@ -151,6 +161,8 @@ async def _trial(
     try:
         async for step in trial(provider, routes, fleet):
             told(step)
+        if unmoved is not None:
+            told(not_tried(unmoved, steps))
         if scratch is not None and steps and all(step.ok for step in steps):
             async for step in write_trial(provider, scratch, fleet):
                 told(step)
@@ -214,6 +226,7 @@ def _facts(kind: Kind) -> dict[str, Any]:
             "rate_per_s": caps.rate_per_s or None,
             "fence_note": caps.fence_note or None,
         },
+        "rights": {on: list(rights) for on, rights in registry.RIGHTS.get(kind.name, {}).items()},
         "settings": [
             {"name": s.name, "type": s.type, "help": s.help, "default": s.default, "required": s.required}
             for s in kind.settings
@@ -250,6 +263,8 @@ def _one(kind: Kind) -> RenderableType:
         rows.add_row("TTL", "is the route's")
     if caps.volatile:
         rows.add_row("forgets", "what was written, when it restarts: steerd writes it again")
+    for on, rights in registry.RIGHTS.get(kind.name, {}).items():
+        rows.add_row(f"rights on {on}", ", ".join(rights))
     if caps.rate_per_s:
         rows.add_row("calls", f"at most {caps.rate_per_s:g} per second and account")
     parts: list[RenderableType] = [Text.assemble((kind.name, "bold"), f"   {kind.help}"), Padding(rows, (0, 0, 0, 2))]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from steerd.model.kinds import Setting
-from steerd.providers.errors import Misconfigured, ProviderError, Refused, Throttled, Unreachable
+from steerd.providers.errors import Denied, Misconfigured, ProviderError, Refused, Throttled, Unreachable
 
 __all__ = [
     "AWS_SETTINGS",
@@ -72,9 +72,7 @@ def told(operation: str, action: str, policy: str, response: Mapping[str, Any]) 
             retry_after_s(response),
         )
     if _DENIED.fullmatch(code):
-        return Misconfigured(
-            text, f"let this identity do {action}: packaging/aws/policies/{policy}.json holds all it needs"
-        )
+        return Denied(text, f"let this identity do {action}: packaging/aws/policies/{policy}.json holds all it needs")
     if _CLOCK.fullmatch(code) or "ignature expired" in message or "ignature not yet current" in message:
         return Misconfigured(text, "this host's clock differs from AWS's by minutes: run NTP")
     if _IDENTITY.fullmatch(code):

@@ -80,7 +80,7 @@ class Caller:
     `action` is the prefix of its IAM actions, `policy` the file name under packaging/aws/policies. `meaning` tells
     what the service's own error codes mean. `region` is used where neither the settings nor the SDK's chain name one.
     AWS counts calls per region, but for services with one endpoint for all (`region`, `global_region`); calls with an
-    `endpoint` are counted by that.
+    `endpoint` are counted by that. `aside`: it is another service than the entry's, whose `endpoint_url` is not its.
     """
 
     def __init__(
@@ -96,11 +96,12 @@ class Caller:
         region: str | None = None,
         global_region: str | None = None,
         by_endpoint: bool = False,
+        aside: bool = False,
     ) -> None:
         self._service, self._action, self._policy, self._meaning = service, action, policy, meaning
         self._timeout_s = settings.number("timeout", 0.05, 60)
         self._role = settings.maybe_text("role")
-        self._endpoint = settings.maybe_text("endpoint_url")
+        self._endpoint = None if aside else settings.maybe_text("endpoint_url")
         self._region = global_region or settings.maybe_text("aws_region")
         self._fallback_region = region
         self._where = f"providers.{context.spec.name}"

@@ -22,7 +22,7 @@ Deadlines are absolute seconds of `asyncio.get_running_loop().time()`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -38,6 +38,7 @@ __all__ = [
     "Conflict",
     "Context",
     "Denied",
+    "Lists",
     "Misconfigured",
     "Provider",
     "ProviderError",
@@ -47,6 +48,7 @@ __all__ = [
     "Unreachable",
     "Untold",
     "Verified",
+    "check_listed",
 ]
 
 
@@ -147,3 +149,22 @@ class ChecksRights(Protocol):
     async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
         """Rights that writing `routes` (at least one) needs and the credentials lack, by the system's own names; an `Untold`
         among them for what it does not tell. Raises a `ProviderError`."""
+
+
+LISTED_MOST = 10_000
+"""Rows that `Lists.listed` reads: what has more is read by name."""
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """What a provider may add: it reads all that stands where its entry points to, for `steerd import`."""
+
+    async def listed(self, deadline: float, name: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """As the system's API tells it, over as many pages as that fills; `name` alone where it is given. Raises `Refused` for
+        more than `LISTED_MOST`, and any other `ProviderError`."""
+
+
+def check_listed(rows: Sized, what: str) -> None:
+    """Raises `Refused` where too much has been read."""
+    if len(rows) > LISTED_MOST:
+        raise Refused(f"{what} has more than {LISTED_MOST} entries", "read one name with --name, or a file with --from")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from steerd.model.kinds import Setting
-from steerd.providers.errors import Conflict, Misconfigured, ProviderError, Refused, Throttled, Unreachable
+from steerd.providers.errors import Conflict, Denied, Misconfigured, ProviderError, Refused, Throttled, Unreachable
 
 __all__ = ["GCP_SETTINGS", "reason_of", "told"]
 
@@ -34,9 +34,7 @@ def told(status: int, reason: str, where: str, role: str) -> ProviderError:
             where, "renew the credentials that `gcloud auth application-default` or the metadata server gives"
         )
     if status == 403:
-        return Misconfigured(
-            where, f"give this identity the role of packaging/gcp/{role}, and see that the API is enabled"
-        )
+        return Denied(where, f"give this identity the role of packaging/gcp/{role}, and see that the API is enabled")
     if status in (409, 412):
         return Conflict(f"somebody else wrote in between: {where}")
     if status == 404:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from steerd.model.route import Route
+from collections.abc import Mapping
+
+from steerd.model.route import Desired, Route
 from steerd.providers.errors import Misconfigured
 
-__all__ = ["check_apart", "names_of"]
+__all__ = ["check_apart", "joined", "names_of"]
 
 
 def names_of(route: Route, setting: str) -> dict[str, str]:
@@ -32,3 +34,34 @@ def check_apart(route: Route, names: dict[str, str], setting: str) -> None:
                 f"{route.key}: {other} and {target} are both {names[target]} in `{setting}`",
                 "give each target one of its own",
             )
+
+
+def joined(
+    route: Route,
+    desired: Desired,
+    names: dict[str, str],
+    standing: Mapping[str, int],
+    top: int,
+    setting: str,
+    what: str,
+) -> dict[str, int]:
+    """Name -> weight after the write, of a system in which a target that is not there yet joins by being given a weight. Those of
+    others stay. `names` are of the route's `setting`, `what` each of them is called.
+
+    Raises ValueError on a weight that is not from 0 to `top`; `Misconfigured` where two targets have one name, or one that is to be
+    in service has none.
+    """
+    check_apart(route, names, setting)
+    wanted = dict(standing)
+    for member in desired.members:
+        if not 0 <= member.weight <= top:
+            raise ValueError(f"{route.key}: weight {member.weight} of {member.target} is not from 0 to {top}")
+        name = names.get(member.target)
+        if name is None and member.weight > 0:
+            raise Misconfigured(
+                f"{route.key}: target {member.target} has no {what}", f"add it to the route's `{setting}`"
+            )
+        # One at weight 0 stays: it is probed on, and its clients' connections are not cut.
+        if name is not None and (member.weight > 0 or name in standing):
+            wanted[name] = member.weight
+    return wanted

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 import msgspec
@@ -106,6 +107,15 @@ class Rest:
         except (OSError, ssl.SSLError) as error:
             raise Misconfigured(f"{self._ca} holds no certificates: {error}", "name a PEM file in `ca`") from None
 
+    def path_in(self, url: str) -> str:
+        """What follows the base in a URL that the API gave for a next page. Raises `Refused` where it leads elsewhere: the
+        credentials are for this one."""
+        base, found = urlsplit(self.base), urlsplit(url)
+        path = found.path.removeprefix(base.path)
+        if _origin(found) != _origin(base) or not found.path.startswith(f"{base.path}/"):
+            raise Refused(f"{self._name} names a next page elsewhere: {url[:200]}", "compare its URL in the config")
+        return f"{path}?{found.query}"
+
     async def close(self) -> None:
         """Close the connection; safe to call twice."""
         session, self._session = self._session, None
@@ -176,6 +186,11 @@ class Rest:
             if self._pace is not None and error.retry_after_s:
                 self._pace.pause(error.retry_after_s)
         return error
+
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    """Azure, for one, writes out the port that goes without saying."""
+    return url.scheme, url.hostname, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
 def _answer(response: aiohttp.ClientResponse, data: bytes) -> Answer:

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from steerd.model.route import Desired, Fence, Member, Observed, Route, Target
-from steerd.providers.base import ChecksRights, Provider, ProviderError, Unreachable
+from steerd.model.route import Desired, Fence, Member, Observed, Route
+from steerd.providers.base import ChecksRights, Provider, ProviderError, Unreachable, Untold
+from steerd.providers.scratch import SCRATCH_VALUES, why_not
 
-__all__ = ["SCRATCH_VALUES", "Step", "scratch_route", "trial", "write_trial"]
+__all__ = ["Step", "not_tried", "trial", "write_trial"]
 
 CALL_S = 10.0
 VERIFY_S = 30.0
-SCRATCH_VALUES = ("192.0.2.1", "192.0.2.2")
-"""Addresses kept for documentation (RFC 5737): a scratch record serves them and nobody can be behind them."""
+RIGHTS_S = 2.0
+"""More for each route whose rights are asked for: some systems are asked once per route, and count calls."""
 _PLAN = "test"
 """The plan that the fence of a scratch record names."""
 
@@ -63,50 +64,52 @@ async def trial(provider: Provider, routes: Sequence[Route], fleet: str) -> Asyn
     except _Failed as failed:
         yield failed.step
         return
-    if isinstance(provider, ChecksRights):
-        try:
-            missing = await provider.missing_rights(routes, _deadline(CALL_S))
-        except ProviderError as error:
-            yield Step("rights", False, error.text, error.action)
-            return
-        if not missing:
-            yield Step("rights", True, "everything a write needs is allowed")
-        for right in missing:
-            yield Step(
-                "rights", False, f"{right} is missing", "grant it: `packaging/` holds the least policy that is enough"
-            )
-    else:
-        yield Step("rights", True, "this system cannot tell what a key may write: `--write` tries it out")
+    async for step in _rights(provider, routes):
+        yield step
 
 
-def scratch_route(provider: str, name: str, *, dns: bool, servers: Sequence[str] = ()) -> Route:
-    """A route nobody is served from. DNS needs no servers: the scratch record serves documentation addresses."""
-    keys = ("steerd-a", "steerd-b") if dns else tuple(servers[:2])
-    targets = tuple(
-        Target(key, (key,), {key: (SCRATCH_VALUES[n],)}) if dns else Target(key, (key,), server=key)
-        for n, key in enumerate(keys)
-    )
-    return Route(
-        key=f"{provider}/{name}",
-        service="steerd-test",
-        provider=provider,
-        name=name,
-        per="endpoint",
-        targets=targets,
-        types=("A",) if dns else (),
-    )
+async def _rights(provider: Provider, routes: Sequence[Route]) -> AsyncIterator[Step]:
+    if not routes:
+        yield Step("rights", True, "no route of this config is written by it: there is nothing to ask rights for")
+        return
+    if not isinstance(provider, ChecksRights):
+        yield Step("rights", True, "this system cannot be asked what may be written")
+        return
+    try:
+        found = await provider.missing_rights(routes, _deadline(CALL_S + RIGHTS_S * len(routes)))
+    except ProviderError as error:
+        yield Step("rights", False, error.text, error.action)
+        return
+    lacking = [right for right in found if not isinstance(right, Untold)]
+    untold = [right for right in found if isinstance(right, Untold)]
+    for right in lacking:
+        yield Step(
+            "rights", False, f"{right} is missing", "grant it: `packaging/` holds the least policy that is enough"
+        )
+    for sentence in untold:
+        yield Step("rights", True, f"cannot be told: {sentence}")
+    if not lacking and not untold:
+        yield Step("rights", True, "everything a write needs is allowed")
+
+
+def not_tried(kind: str, steps: Sequence[Step]) -> Step:
+    """In place of a write where nothing can be moved harmlessly: why, and what `steps` have shown instead."""
+    shown = ", ".join(step.what for step in steps if step.ok) or "nothing"
+    action = f"without a write it was checked: {shown}; `mode: observe` shows what would be written before anything is"
+    return Step("write", False, f"not tried: {why_not(kind)}", action)
 
 
 async def write_trial(provider: Provider, route: Route, fleet: str) -> AsyncIterator[Step]:
-    """Moves the scratch `route`: both in, the first out, and both in again, a load balancer's servers with the weights they had.
-    Each write is read back and verified. Nothing is written where anything else than an earlier trial's stands."""
+    """Moves the scratch `route`: both in, the first out, and both in again; the members of a backend end with the weights they had
+    (where all were out, in: an answer is never emptied). Each write is read back and verified. Nothing is written where anything
+    else than an earlier trial's stands."""
     keys = [target.key for target in route.targets]
     top = 1 if provider.capabilities.membership else min(100, provider.capabilities.weight_max)
     try:
         _, stood = await _timed(f"read {route.name}", partial(_read, provider, route), lambda _: "")
         _refuse_what_is_used(route, stood)
-        had = tuple(stood.weights.get(key, 0) or top for key in keys)
-        last = (top, top) if route.types else had
+        had = tuple(stood.weights.get(key, 0) for key in keys)
+        last = (top, top) if route.types or not any(had) else had
         for n, weights in enumerate(((top, top), (0, top), last)):
             said = ", ".join(f"{key} {'in' if weight else 'out'}" for key, weight in zip(keys, weights, strict=True))
             members = tuple(_member(route, key, weight) for key, weight in zip(keys, weights, strict=True))

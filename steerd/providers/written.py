@@ -10,7 +10,7 @@ from steerd.model.route import Fence
 from steerd.providers.base import Change
 from steerd.providers.errors import Conflict
 
-__all__ = ["Written"]
+__all__ = ["Written", "check_stale"]
 
 
 class Written:
@@ -34,3 +34,9 @@ class Written:
     def note(self, change: Change) -> None:
         """The write was carried out."""
         self._fences[change.route] = change.fence
+
+
+def check_stale(change: Change, standing: Fence | None) -> None:
+    """Raises `Conflict` where a newer fence than the change's stands in the system."""
+    if standing is not None and standing.newer_than(change.fence):
+        raise Conflict(f"{change.route}: {standing.text!r} stands there, which is newer than {change.fence.text!r}")

@@ -200,7 +200,10 @@ def test_records_that_steerd_could_not_write_are_left_out_with_a_word() -> None:
     ]
     result = run("route53", "--from", "-", stdin=json.dumps({"ResourceRecordSets": rows}))
     assert [s.name for s in whole(result.stdout).services] == ["chat"]
-    assert "near.acme.example A eu is routed by latency" in result.stdout
+    assert (
+        "near.acme.example A is routed by latency (eu: eu-west-1, us: us-east-1), which excludes weights"
+        in result.stdout
+    )
     assert "twin.acme.example: set identifier 'a' is no free name here" in result.stdout
     geo = [{"name": "g.acme.example.", "type": "A", "routingPolicy": {"geo": {"items": []}}}]
     plain = {"name": "p.acme.example.", "type": "A", "rrdatas": ["192.0.2.8", "192.0.2.9"]}
@@ -287,7 +290,11 @@ def test_nothing_is_overwritten_and_a_missing_source_is_told(tmp_path: Path) -> 
     assert run("haproxy", "--from", "-", "-o", str(there), stdin=CFG.replace('"two', "two")).exit_code == 2
     assert there.read_text() == "mine"
     assert "--from FILE" in run("haproxy").output
-    assert "--hosted-zone ID, or --from FILE" in run("route53").output
+    assert "--hosted-zone ... (over the API), or --from FILE" in run("route53").output
+    assert "--project ... --managed-zone ..." in run("clouddns", "--project", "acme").output
+    assert (
+        "--role is for reading over the API" in run("route53", "--from", "-", "--role", "arn:aws:iam::1:role/x").output
+    )
     assert "No such file" in run("envoy", "--from", str(tmp_path / "none")).output
 
 

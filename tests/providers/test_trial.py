@@ -13,9 +13,10 @@ from click.testing import CliRunner, Result
 
 from steerd.cli.main import cli
 from steerd.model.route import Fence, Member, Route
-from steerd.providers.base import Refused, Unreachable
+from steerd.providers.base import Refused, Unreachable, Untold
 from steerd.providers.memory import Fault, Memory, Record, System
-from steerd.providers.trial import Step, scratch_route, trial, write_trial
+from steerd.providers.scratch import scratch_record
+from steerd.providers.trial import Step, trial, write_trial
 from tests.support.configs import GOOD
 from tests.support.haproxy import HAProxy
 from tests.support.named import Named
@@ -64,12 +65,15 @@ def test_a_key_that_may_not_write_is_found_out_before_3_am(named: Named, haproxy
     config = config_for(named, haproxy, tmp_path)
     text = Path(config).read_text().replace(f"key: {named.key}", "key: reader")
     Path(config).write_text(text)
-    assert run("test", "dns", "--config", config, secret=named.secret).exit_code == 0
-    result = run("test", "dns", "--config", config, "--write", "scratch2.acme.example", "--json", secret=named.secret)
-    assert result.exit_code == 1
-    last = json.loads(result.output)[-1]
-    assert (last["step"], last["ok"]) == ("write scratch2.acme.example", False)
-    assert last["action"]
+    for more in ((), ("--write", "scratch2.acme.example")):
+        result = run("test", "dns", "--config", config, "--json", *more, secret=named.secret)
+        assert result.exit_code == 1
+        told = [step for step in json.loads(result.output) if not step["ok"]]
+        assert [step["step"] for step in told] == ["rights", "rights"], "with no write at all"
+        assert "update of t.acme.example A" in told[0]["text"]
+        assert "_steerd.t.acme.example TXT" in told[1]["text"]
+        assert all(step["action"] for step in told)
+    assert named.query("scratch2.acme.example") == []
 
 
 def test_a_scratch_backend_of_haproxy_goes_out_and_comes_back(named: Named, haproxy: HAProxy, tmp_path: Path) -> None:
@@ -121,6 +125,8 @@ def test_every_kind_is_listed_with_what_it_can_express() -> None:
     facts = {kind["kind"]: kind for kind in json.loads(run("--json").output)}
     assert facts["rfc2136"]["capabilities"]["membership"]
     assert facts["haproxy"]["usable"]
+    assert "route53:ChangeResourceRecordSets" in facts["route53"]["rights"]["records"]
+    assert "rights on records" in run("show", "route53").output
     shown = run("show", "haproxy")
     assert "narrows the window without closing it" in " ".join(shown.output.split())
 
@@ -147,7 +153,7 @@ def steps(provider: Memory, *routes: Route, write: bool = False) -> list[Step]:
 
 
 def scratch(name: str = "scratch") -> Route:
-    return scratch_route("dns", name, dns=True)
+    return scratch_record("dns", name)
 
 
 def record(*others: str, plan: str = "test", value: str = "192.0.2.1") -> Record:
@@ -165,6 +171,17 @@ def test_what_stands_there_is_told_and_rights_that_lack_are_named() -> None:
     judge.lacking = ("route53:ChangeResourceRecordSets",)
     last = steps(judge, scratch())[-1]
     assert (last.ok, last.text) == (False, "route53:ChangeResourceRecordSets is missing")
+    judge.lacking = (Untold("this takes a right of its own"),)
+    last = steps(judge, scratch())[-1]
+    assert (last.ok, last.text) == (True, "cannot be told: this takes a right of its own"), "not known is not lacking"
+    judge.lacking = ("dns.changes.create", Untold("the rest"))
+    assert [s.ok for s in steps(judge, scratch())[-2:]] == [False, True]
+
+
+def test_without_a_route_there_is_no_right_to_ask_for() -> None:
+    [_, last] = steps(Judge(System()))
+    assert (last.what, last.ok) == ("rights", True)
+    assert "nothing to ask rights for" in last.text
 
 
 @pytest.mark.parametrize(
@@ -190,16 +207,6 @@ def test_a_route_of_the_fleet_is_known_in_any_spelling(name: str, tmp_path: Path
     result = run("test", "dns", "--config", str(path), "--write", name)
     assert result.exit_code == 2
     assert "is a route of service 'chat'" in result.output
-
-
-def test_kinds_whose_routes_name_real_resources_have_no_scratch(tmp_path: Path) -> None:
-    path = tmp_path / "steerd.yaml"
-    path.write_text(
-        GOOD.replace("ramp:", "mode: observe\nramp:").replace("providers:", "providers:\n  lb: {kind: elbv2}")
-    )
-    result = run("test", "lb", "--config", str(path), "--write", "scratch", "--servers", "a,b")
-    assert result.exit_code == 2
-    assert "name real resources" in result.output
 
 
 @pytest.mark.parametrize(

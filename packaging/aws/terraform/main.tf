@@ -44,6 +44,11 @@ locals {
         endpoint_group = of.endpoint_group
       })
     },
+    {
+      for name in var.check_rights ? ["check-rights"] : [] : name => templatefile("${path.module}/../optional/check-rights.json", {
+        role = aws_iam_role.steerd.arn
+      })
+    },
   )
 }
 

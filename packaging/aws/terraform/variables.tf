@@ -38,3 +38,9 @@ variable "global_accelerator" {
   type        = map(object({ accelerator = string, endpoint_group = string }))
   default     = {}
 }
+
+variable "check_rights" {
+  description = "Let the role ask IAM what it may do itself: `steerd providers test` then names the rights that lack. Steering does not need it"
+  type        = bool
+  default     = false
+}

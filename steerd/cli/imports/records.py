@@ -6,11 +6,12 @@ Sources: Route 53 API reference, ResourceRecordSet; Cloud DNS API reference, Res
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from steerd.cli.imports.found import Endpoint, Found, Names, Service, Unreadable, in_url
+from steerd.providers.route53.records import plain_name
 
 __all__ = ["Member", "clouddns", "route53", "services_of"]
 
@@ -24,6 +25,27 @@ _POLICIES = {
     "MultiValueAnswer": "multi-value answers",
 }
 """Route 53's routing policies beside weights, by the key that a record set has."""
+
+
+_CLOUD_POLICIES = {"geo": "geolocation", "primaryBackup": "failover"}
+"""Cloud DNS's, by the key of a routing policy."""
+
+
+def _member(row: Mapping[str, Any], policy: str) -> str:
+    """A record set of another policy than weights: its identifier, and what it is chosen by."""
+    told = row[policy]
+    parts = told.values() if isinstance(told, Mapping) else [told] if isinstance(told, str) else []
+    by = " ".join(map(str, parts))
+    return f"{row.get('SetIdentifier', '')}: {by}" if by else str(row.get("SetIdentifier", ""))
+
+
+def _left_out(name: str, kind: str, policy: str, members: Sequence[str]) -> str:
+    """The systems know one policy per name, so such records are not steered as they stand."""
+    which = f" ({', '.join(members)})" if members else ""
+    return (
+        f"{name} {kind} is routed by {policy}{which}, which excludes weights: left out. To steer it, give each set a weighted"
+        " name of its own, import those, and point the records of this name at them"
+    )
 
 
 @dataclass(slots=True)
@@ -56,17 +78,16 @@ def route53(text: str, names: Names, zone: str | None = None) -> Found:
     if not isinstance(rows, list):
         raise Unreadable("no `ResourceRecordSets` stand in it: print them with `aws route53 list-resource-record-sets`")
     sets: dict[str, _Set] = {}
+    others: dict[tuple[str, str, str], list[str]] = {}
     notes: list[str] = []
     for row in rows:
-        kind, name = row.get("Type"), str(row.get("Name", "")).rstrip(".")
+        kind, name = row.get("Type"), plain_name(str(row.get("Name", "")))
         alias = row.get("AliasTarget")
         if kind not in (*_ADDRESSES, "CNAME") or not name:
             continue
-        policy = next((word for key, word in _POLICIES.items() if key in row), None)
+        policy = next((key for key in _POLICIES if key in row), None)
         if policy is not None:
-            notes.append(
-                f"{name} {kind} {row.get('SetIdentifier', '')} is routed by {policy}, which excludes weights: left out"
-            )
+            others.setdefault((name, kind, _POLICIES[policy]), []).append(_member(row, policy))
             continue
         values = [str(alias["DNSName"]).rstrip(".")] if alias else [r["Value"] for r in row.get("ResourceRecords", [])]
         found = sets.setdefault(name, _Set(weighted="Weight" in row))
@@ -77,6 +98,7 @@ def route53(text: str, names: Names, zone: str | None = None) -> Found:
             member = found.member(row["SetIdentifier"] if value is None else value)
             member.weight = float(row.get("Weight", member.weight))
             member.values.setdefault("ALIAS" if alias else kind, []).extend(values if value is None else [value])
+    notes += [_left_out(*of, members) for of, members in others.items()]
     settings = {"hosted_zone": zone or "SET-ME"}
     if not zone:
         notes.append("write the id of the hosted zone: providers.r53.hosted_zone")
@@ -96,8 +118,9 @@ def clouddns(text: str, names: Names, zone: str | None = None, project: str | No
         if kind not in (*_ADDRESSES, "CNAME") or not name:
             continue
         policy = row.get("routingPolicy") or {}
-        if other := sorted(set(policy) - {"wrr", "kind"}):
-            notes.append(f"{name} {kind} is routed by {', '.join(other)}, which excludes weights: left out")
+        if other := sorted(set(policy) - {"wrr", "kind", "healthCheck"}):
+            where = [str(i.get("location")) for i in (policy.get("geo") or {}).get("items", ()) if i.get("location")]
+            notes.append(_left_out(name, kind, " and ".join(_CLOUD_POLICIES.get(o, o) for o in other), where))
             continue
         found = sets.setdefault(name, _Set())
         found.ttl_s = row.get("ttl", found.ttl_s)

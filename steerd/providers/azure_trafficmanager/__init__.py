@@ -6,7 +6,7 @@ from steerd.model.kinds import Kind, Setting
 from steerd.model.route import Capabilities
 from steerd.providers.base import Context, Provider
 
-__all__ = ["CAPABILITIES", "KIND", "ROUTE_SETTINGS", "build"]
+__all__ = ["CAPABILITIES", "KIND", "RIGHTS", "ROUTE_SETTINGS", "build"]
 
 KIND = Kind(
     "azure-trafficmanager",
@@ -35,6 +35,11 @@ CAPABILITIES = Capabilities(
 )
 
 ROUTE_SETTINGS = (Setting("endpoints", "map", "target -> name of the profile's endpoint"),)
+
+RIGHTS = {
+    "profile": ("Microsoft.Network/trafficManagerProfiles/read", "Microsoft.Network/trafficManagerProfiles/write"),
+}
+"""What writing takes, by what it is granted on: packaging/azure/steerd-trafficmanager.json grants just this."""
 
 
 def build(context: Context) -> Provider:

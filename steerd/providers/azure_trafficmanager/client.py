@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from azure.core.exceptions import AzureError
 from azure.identity.aio import DefaultAzureCredential
@@ -12,13 +13,15 @@ from azure.identity.aio import DefaultAzureCredential
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers.asking import remaining_s
-from steerd.providers.azure_trafficmanager import CAPABILITIES, KIND
+from steerd.providers.azure_trafficmanager import CAPABILITIES, KIND, RIGHTS
 from steerd.providers.azure_trafficmanager.translate import (
     Patch,
     Seen,
+    allows,
     differences,
     observed_from,
     path_of,
+    profiles_path,
     seen_from,
     translate,
 )
@@ -26,18 +29,28 @@ from steerd.providers.base import (
     Change,
     Conflict,
     Context,
+    Denied,
     Misconfigured,
     ProviderError,
     Receipt,
+    Refused,
     Unreachable,
+    Untold,
     Verified,
+    check_listed,
 )
 from steerd.providers.rest import Answer, Rest
 from steerd.providers.settings import Settings
+from steerd.providers.written import check_stale
 
 __all__ = ["TrafficManager"]
 
 API_VERSION = "api-version=2022-04-01"
+
+PERMISSIONS_VERSION = "api-version=2022-04-01"
+
+CHECK_RIGHT = "Microsoft.Authorization/permissions/read"
+"""What asking for rights takes, and nothing else here does."""
 
 SCOPE = "https://management.azure.com/.default"
 
@@ -85,14 +98,48 @@ class TrafficManager:
         """Compare, then patch all endpoints and the fence in one call."""
         patch: Patch = change.payload
         now = await self._see(patch.seen.path, deadline)
-        if now is not None and now.fence is not None and now.fence.newer_than(change.fence):
-            raise Conflict(
-                f"{change.route}: {now.fence.text!r} stands there, which is newer than {change.fence.text!r}"
-            )
+        check_stale(change, now.fence if now is not None else None)
         if now != patch.seen:
             raise Conflict(f"{change.route}: the profile has changed since it was read")
         await self._rest.call("PATCH", f"{patch.seen.path}?{API_VERSION}", deadline, patch.body)
         return Receipt(change.route, "the profile was patched")
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """What Azure lists as the caller's permissions on each profile. Reading that list takes a right of its own."""
+        found: list[str] = []
+        for route in routes:
+            path = path_of(self._subscription, self._group, route)
+            try:
+                granted = await self._granted(path, deadline)
+            except Denied:
+                return [Untold(f"this takes {CHECK_RIGHT}: packaging/azure/steerd-check-rights.json grants it")]
+            found += [f"{right} on {route.name}" for right in RIGHTS["profile"] if not allows(granted, right)]
+        return found
+
+    async def listed(self, deadline: float, name: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Every profile of the resource group, or one: a role on one profile lets nobody list them."""
+        path = profiles_path(self._subscription, self._group)
+        if name is not None:
+            return [(await self._rest.call("GET", f"{path}/{quote(name, safe='')}?{API_VERSION}", deadline)).data]
+        return await self._pages(f"{path}?{API_VERSION}", deadline)
+
+    async def _granted(self, path: str, deadline: float) -> list[Mapping[str, Any]]:
+        """Permissions - List For Resource."""
+        place = f"{path}/providers/Microsoft.Authorization/permissions?{PERMISSIONS_VERSION}"
+        return await self._pages(place, deadline)
+
+    async def _pages(self, place: str, deadline: float) -> list[Mapping[str, Any]]:
+        """The rows of a list, over as many pages as they fill."""
+        found: list[Mapping[str, Any]] = []
+        following: str | None = place
+        while following is not None:
+            page = (await self._rest.call("GET", following, deadline)).data
+            if not isinstance(page, dict) or not isinstance(page.get("value"), list):
+                raise Refused("what answers is no list of Azure Resource Manager", "compare `endpoint_url`")
+            found += page["value"]
+            check_listed(found, place.partition("?")[0])
+            following = self._rest.path_in(str(page["nextLink"])) if page.get("nextLink") else None
+        return found
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """Read back."""
@@ -138,5 +185,5 @@ def _meaning(answer: Answer, where: str) -> ProviderError | None:
     if answer.status == 404 and code == "ResourceNotFound":
         return _NoProfile(where, "compare the route's `backend` with the profile's name")
     if answer.status == 403:
-        return Misconfigured(where, "give this identity the role of packaging/azure/steerd-trafficmanager.json")
+        return Denied(where, "give this identity the role of packaging/azure/steerd-trafficmanager.json")
     return None

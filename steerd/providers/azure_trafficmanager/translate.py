@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +13,17 @@ from steerd.providers import weighing
 from steerd.providers.base import Change, Misconfigured
 from steerd.providers.records import needs_fence
 
-__all__ = ["Patch", "Seen", "differences", "observed_from", "path_of", "seen_from", "translate"]
+__all__ = [
+    "Patch",
+    "Seen",
+    "allows",
+    "differences",
+    "observed_from",
+    "path_of",
+    "profiles_path",
+    "seen_from",
+    "translate",
+]
 
 WEIGHT_MAX, WEIGHT_UNSAID = 1000, 1
 """The largest weight, and that of an endpoint which has none (Traffic Manager REST API, EndpointProperties.weight)."""
@@ -57,13 +68,26 @@ def _weight(endpoint: Mapping[str, Any]) -> int:
     return 0 if told.get("endpointStatus") == "Disabled" else int(told.get("weight") or WEIGHT_UNSAID)
 
 
+def profiles_path(subscription: str, group: str) -> str:
+    """Of the profiles of a resource group in Azure Resource Manager."""
+    parts = [quote(p, safe="") for p in (subscription, group)]
+    return f"/subscriptions/{parts[0]}/resourceGroups/{parts[1]}/providers/Microsoft.Network/trafficmanagerprofiles"
+
+
 def path_of(subscription: str, group: str, route: Route) -> str:
-    """Of the profile in Azure Resource Manager."""
-    parts = [quote(p, safe="") for p in (subscription, group, route.name)]
-    return (
-        f"/subscriptions/{parts[0]}/resourceGroups/{parts[1]}"
-        f"/providers/Microsoft.Network/trafficmanagerprofiles/{parts[2]}"
-    )
+    """Of the route's profile."""
+    return f"{profiles_path(subscription, group)}/{quote(route.name, safe='')}"
+
+
+def allows(permissions: Sequence[Mapping[str, Any]], action: str) -> bool:
+    """Whether roles with these `Permission`s together grant `action`: one of them lists it and does not take it out again.
+    `*` stands for any characters, and case does not count. (Azure RBAC, "Understand Azure role definitions".)"""
+
+    def listed(patterns: Sequence[str] | None) -> bool:
+        made = (".*".join(re.escape(part) for part in str(p).split("*")) for p in patterns or ())
+        return any(re.fullmatch(p, action, re.IGNORECASE) for p in made)
+
+    return any(listed(p.get("actions")) and not listed(p.get("notActions")) for p in permissions)
 
 
 def seen_from(path: str, found: Mapping[str, Any]) -> Seen:

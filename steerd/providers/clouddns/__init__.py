@@ -7,7 +7,7 @@ from steerd.model.route import Capabilities
 from steerd.providers.base import Context, Provider
 from steerd.providers.gcp import GCP_SETTINGS
 
-__all__ = ["CAPABILITIES", "KIND", "build"]
+__all__ = ["CAPABILITIES", "KIND", "RIGHTS", "build"]
 
 KIND = Kind(
     "clouddns",
@@ -23,6 +23,18 @@ KIND = Kind(
 )
 
 CAPABILITIES = Capabilities(weight_max=1000, atomic=True, compare_and_set=True, ttl=True, dns=True, rate_per_s=4.0)
+
+RIGHTS = {
+    "managedZone": (
+        "dns.changes.create",
+        "dns.changes.get",
+        "dns.managedZones.get",
+        "dns.resourceRecordSets.create",
+        "dns.resourceRecordSets.delete",
+        "dns.resourceRecordSets.list",
+    ),
+}
+"""What writing takes, by what it is granted on: packaging/gcp/steerd-clouddns.yaml grants just this."""
 
 
 def build(context: Context) -> Provider:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ClassVar
@@ -22,24 +22,36 @@ from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers import authority
 from steerd.providers.asking import Server, parse_server, remaining_s
-from steerd.providers.base import Change, Conflict, Context, ProviderError, Receipt, Throttled, Unreachable, Verified
-from steerd.providers.clouddns import CAPABILITIES, KIND
+from steerd.providers.base import (
+    Change,
+    Conflict,
+    Context,
+    ProviderError,
+    Receipt,
+    Throttled,
+    Unreachable,
+    Verified,
+    check_listed,
+)
+from steerd.providers.batch import Batch
+from steerd.providers.clouddns import CAPABILITIES, KIND, RIGHTS
 from steerd.providers.clouddns.translate import TYPES, Seen, check_route, observed_from, translate
 from steerd.providers.gcp import reason_of, told
 from steerd.providers.gcp_client import Identity, no_identity
 from steerd.providers.records import fence_name
 from steerd.providers.rest import retry_after_s
-from steerd.providers.route53.names import behind
-from steerd.providers.route53.translate import Batch
+from steerd.providers.sent import Sent
+from steerd.providers.served import behind
 from steerd.providers.settings import Settings
+from steerd.providers.written import check_stale
 
 __all__ = ["CloudDNS"]
 
 THREADS = 4
 """Calls of one provider under way at once."""
 
-PENDING_GAP_S, LAST_READ_S = 0.25, 1.0
-"""Between two looks at a pending change; kept for reading back after the last one."""
+PENDING_GAP_S = 0.25
+"""Between two looks at a pending change."""
 
 SCOPE = "https://www.googleapis.com/auth/ndev.clouddns.readwrite"
 
@@ -68,8 +80,7 @@ class CloudDNS:
         self._pool: ThreadPoolExecutor | None = None
         self._connection: Any = None
         self._zone: Mapping[str, Any] | None = None
-        # Route -> the fence and the change id of the last change sent.
-        self._sent: dict[str, tuple[Fence, str]] = {}
+        self._sent = Sent("done", PENDING_GAP_S)
 
     async def open(self) -> None:
         """Nothing to start: threads and connections come with the first call."""
@@ -97,17 +108,20 @@ class CloudDNS:
     async def apply(self, change: Change, deadline: float) -> Receipt:
         """One change: all of it, or nothing."""
         batch: Batch = change.payload
-        if batch.seen is not None and batch.seen.newer_than(change.fence):
-            raise Conflict(
-                f"{change.route}: {batch.seen.text!r} stands there, which is newer than {change.fence.text!r}"
-            )
+        check_stale(change, batch.seen)
         answer = await self._call("POST", "/changes", deadline, body=dict(batch.changes[0]))
-        self._sent[change.route] = change.fence, str(answer["id"])
-        return Receipt(change.route, f"change {answer['id']}")
+        return self._sent.note(change, str(answer["id"]))
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """`testIamPermissions` of the managed zone, which takes no right; Cloud DNS knows none by record."""
+        del routes
+        asked = RIGHTS["managedZone"]
+        answer = await self._call("POST", ":testIamPermissions", deadline, body={"permissions": list(asked)})
+        return [right for right in asked if right not in answer.get("permissions", ())]
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """`done` where the change is ours (which says sent, not served), the record sets, and every name server."""
-        pending = await self._pending(change, deadline)
+        pending = await self._sent.pending(change, deadline, partial(self._status, deadline))
         observed = await self.read(route, deadline)
         again = translate(route, change.desired, observed, change.fence)
         wrong = [] if again.nothing else [f"the managed zone is not as desired: {again.summary}"]
@@ -122,27 +136,21 @@ class CloudDNS:
                 wrong, notes = [*notes, "where DNS is not let out of here, `verify: []` says so"], []
         return Verified(in_sync=not wrong, observed=observed, text="; ".join(wrong + notes))
 
-    async def _pending(self, change: Change, deadline: float) -> str:
-        fence, change_id = self._sent.get(change.route, (None, ""))
-        if fence != change.fence:
-            return ""  # nothing of ours is on its way
-        loop = asyncio.get_running_loop()
-        while True:
-            answer = await self._call("GET", f"/changes/{quote(change_id, safe='')}", deadline)
-            if answer["status"] == "done":
-                self._sent.pop(change.route, None)
-                return ""
-            if loop.time() + PENDING_GAP_S + LAST_READ_S > deadline:
-                return f"change {change_id} is still {answer['status']}"
-            await asyncio.sleep(PENDING_GAP_S)
+    async def _status(self, deadline: float, change_id: str) -> str | None:
+        return str((await self._call("GET", f"/changes/{quote(change_id, safe='')}", deadline))["status"])
 
     async def _listed(self, name: str, deadline: float) -> dict[str, Mapping[str, Any]]:
-        """Type -> record set of one name, over as many pages as they fill."""
-        query = {"name": f"{name}."}
-        found: dict[str, Mapping[str, Any]] = {}
+        """Type -> record set of one name."""
+        return {str(r["type"]): r for r in await self.listed(deadline, name)}
+
+    async def listed(self, deadline: float, name: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Every record set of the managed zone, or of one name, over as many pages as they fill."""
+        query = {"name": f"{name}."} if name is not None else {}
+        found: list[Mapping[str, Any]] = []
         while True:
             page = await self._call("GET", "/rrsets", deadline, query)
-            found |= {str(r["type"]): r for r in page.get("rrsets", ())}
+            found += page.get("rrsets", ())
+            check_listed(found, f"managed zone {self._path.rpartition('/')[2]}")
             if not page.get("nextPageToken"):
                 return found
             query = {**query, "pageToken": str(page["nextPageToken"])}

@@ -11,6 +11,7 @@ from typing import Any
 
 from steerd.model.route import Desired, Fence, Observed, Route
 from steerd.providers.base import Change, Misconfigured, Refused
+from steerd.providers.batch import Batch, fence_in, txt_text, txt_value
 from steerd.providers.records import (
     canonical,
     check_fence,
@@ -22,8 +23,6 @@ from steerd.providers.records import (
     ttl_of,
     type_of,
 )
-from steerd.providers.route53.records import fence_in, txt_text, txt_value
-from steerd.providers.route53.translate import Batch
 
 __all__ = ["Seen", "check_route", "observed_from", "translate"]
 

@@ -7,7 +7,7 @@ from steerd.model.route import Capabilities
 from steerd.providers.aws import AWS_SETTINGS, MODULES
 from steerd.providers.base import Context, Provider
 
-__all__ = ["CAPABILITIES", "KIND", "ROUTE_SETTINGS", "build"]
+__all__ = ["CAPABILITIES", "KIND", "RIGHTS", "ROUTE_SETTINGS", "build"]
 
 KIND = Kind(
     "elbv2",
@@ -34,6 +34,13 @@ ROUTE_SETTINGS = (
     Setting("rule", "string", "ARN of the listener rule", required=True),
     Setting("target_groups", "map", "target -> ARN of its target group", required=True),
 )
+
+RIGHTS = {
+    "*": ("elasticloadbalancing:DescribeRules",),
+    "rule": ("elasticloadbalancing:ModifyRule",),
+    "listener": ("elasticloadbalancing:ModifyListener",),
+}
+"""What writing takes, by what it is granted on: packaging/aws/policies/elbv2.json grants just this."""
 
 
 def build(context: Context) -> Provider:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers.aws_client import Caller
+from steerd.providers.aws_rights import Need, Simulation
 from steerd.providers.base import Change, Conflict, Context, Misconfigured, ProviderError, Receipt, Refused, Verified
-from steerd.providers.elbv2 import CAPABILITIES, KIND
-from steerd.providers.elbv2.translate import Rule, Seen, differences, observed_from, rule_of, translate
+from steerd.providers.elbv2 import CAPABILITIES, KIND, RIGHTS
+from steerd.providers.elbv2.translate import Rule, Seen, differences, listener_of, observed_from, rule_of, translate
 from steerd.providers.settings import Settings
 from steerd.providers.written import Written
 
@@ -36,6 +37,7 @@ class ElbV2:
             rate_per_s=settings.number("calls_per_s", 0.01, 1000),
             meaning=_meaning,
         )
+        self._rights = Simulation(context, settings)
         self._written = Written()
 
     async def open(self) -> None:
@@ -67,6 +69,15 @@ class ElbV2:
             await self._api.call("ModifyRule", deadline, {"RuleArn": rule.seen.rule, "Actions": list(rule.actions)})
         self._written.note(change)
         return Receipt(change.route, "the rule was replaced")
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """By IAM's simulation. A listener's default rule is changed through the listener, any other through itself."""
+        needs = [Need(RIGHTS["*"])]
+        for arn in sorted({rule_of(route) for route in routes}):
+            seen = await self._rule(arn, deadline)
+            default = seen is not None and seen.default
+            needs.append(Need(RIGHTS["listener"], (listener_of(arn),)) if default else Need(RIGHTS["rule"], (arn,)))
+        return await self._rights.missing(needs, deadline)
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """Read back: a load balancer takes up a rule within seconds and tells nothing further of it."""

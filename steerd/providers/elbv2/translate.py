@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from steerd.model.route import Desired, Fence, Observed, Route
+from steerd.providers import weighing
 from steerd.providers.base import Change, Misconfigured, Refused
-from steerd.providers.named import check_apart, names_of
+from steerd.providers.named import joined, names_of
 
-__all__ = ["Rule", "Seen", "differences", "observed_from", "rule_of", "translate"]
+__all__ = ["Rule", "Seen", "differences", "listener_of", "observed_from", "rule_of", "translate"]
 
 WEIGHT_MAX, GROUPS_MAX = 999, 5
 """The largest weight; target groups of one forward action (Elastic Load Balancing quotas)."""
@@ -36,8 +37,13 @@ class Rule:
 
     @property
     def listener(self) -> str:
-        """The listener's ARN: that of the rule without its last part."""
-        return self.seen.rule.rpartition("/")[0].replace(":listener-rule/", ":listener/")
+        """The listener's ARN."""
+        return listener_of(self.seen.rule)
+
+
+def listener_of(rule: str) -> str:
+    """The listener's ARN: that of the rule without its last part."""
+    return rule.rpartition("/")[0].replace(":listener-rule/", ":listener/")
 
 
 def rule_of(route: Route) -> str:
@@ -73,23 +79,14 @@ def weights_in(route: Route, actions: tuple[Action, ...]) -> dict[str, int]:
 def observed_from(route: Route, seen: Seen | None, fence: Fence | None) -> Observed:
     """What the rule means for the route's targets. `seen` is None where there is no such rule."""
     if seen is None:
-        return Observed(weights={t.key: 0 for t in route.targets}, exists=False)
-    standing, groups = weights_in(route, seen.actions), groups_of(route)
-    return Observed(
-        weights={t.key: standing.get(groups.get(t.key, ""), 0) for t in route.targets},
-        values={t.key: (groups[t.key],) for t in route.targets if groups.get(t.key) in standing},
-        fence=fence,
-        foreign=tuple(sorted(standing.keys() - set(groups.values()))),
-        token=seen,
-    )
+        return weighing.observe(route, {}, None, None, None)
+    return weighing.observe(route, groups_of(route), weights_in(route, seen.actions), fence, seen)
 
 
 def differences(route: Route, desired: Desired, observed: Observed) -> list[str]:
     """What is not as desired, one line each."""
     standing = weights_in(route, observed.token.actions) if isinstance(observed.token, Seen) else {}
-    groups = groups_of(route)
-    found = [(m, standing.get(groups.get(m.target, ""), 0)) for m in desired.members]
-    return [f"{m.target} has weight {is_now} in the rule, not {m.weight}" for m, is_now in found if is_now != m.weight]
+    return weighing.differences(desired, groups_of(route), standing)
 
 
 def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) -> Change:
@@ -106,18 +103,7 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
             f"{route.key}: there is no such rule", "compare the route's `rule` with the listener's rules"
         )
     groups, standing = groups_of(route), weights_in(route, seen.actions)
-    check_apart(route, groups, "target_groups")
-    wanted = dict(standing)
-    for member in desired.members:
-        if not 0 <= member.weight <= WEIGHT_MAX:
-            raise ValueError(f"{route.key}: weight {member.weight} of {member.target} is not from 0 to {WEIGHT_MAX}")
-        arn = groups.get(member.target)
-        if arn is None and member.weight > 0:
-            raise Misconfigured(
-                f"{route.key}: target {member.target} has no target group", "add it to the route's `target_groups`"
-            )
-        if arn is not None and (member.weight > 0 or arn in standing):
-            wanted[arn] = member.weight
+    wanted = joined(route, desired, groups, standing, WEIGHT_MAX, "target_groups", "target group")
     if len(wanted) > GROUPS_MAX:
         raise Refused(
             f"{route.key}: the rule would forward to {len(wanted)} target groups, it takes {GROUPS_MAX}",

@@ -6,7 +6,7 @@ from steerd.model.kinds import Kind, Setting
 from steerd.model.route import Capabilities
 from steerd.providers.base import Context, Provider
 
-__all__ = ["CAPABILITIES", "KIND", "ROUTE_SETTINGS", "build"]
+__all__ = ["CAPABILITIES", "KIND", "RIGHTS", "ROUTE_SETTINGS", "build"]
 
 KIND = Kind(
     "gateway-api",
@@ -27,6 +27,9 @@ ROUTE_SETTINGS = (
     Setting("namespace", "string", "of the HTTPRoute", default="default"),
     Setting("rule", "int", "index of the rule", default=0),
 )
+
+RIGHTS = {"httproutes": ("get", "patch")}
+"""What writing takes, by what it is granted on: packaging/kubernetes/rbac.yaml grants just this."""
 
 
 def build(context: Context) -> Provider:

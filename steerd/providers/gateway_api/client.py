@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import yaml
@@ -18,14 +18,16 @@ from steerd.providers.base import (
     Change,
     Conflict,
     Context,
+    Denied,
     Misconfigured,
     ProviderError,
     Receipt,
     Refused,
     Unreachable,
+    Untold,
     Verified,
 )
-from steerd.providers.gateway_api import CAPABILITIES, KIND
+from steerd.providers.gateway_api import CAPABILITIES, KIND, RIGHTS
 from steerd.providers.gateway_api.translate import (
     Patch,
     differences,
@@ -33,17 +35,21 @@ from steerd.providers.gateway_api.translate import (
     observed_from,
     patch_of,
     path_of,
+    review_of,
     seen_at,
     seen_from,
     translate,
 )
 from steerd.providers.rest import Answer, Rest
 from steerd.providers.settings import Settings
+from steerd.providers.written import check_stale
 
 __all__ = ["GatewayApi"]
 
 KNOWN_S = 60.0
 """How long an identity is used before it is looked up again: tokens of service accounts and plug-ins are renewed."""
+
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 TRIES = 3
 """A controller that writes the status between our read and our write is no conflict."""
@@ -97,10 +103,7 @@ class GatewayApi:
         for attempt in range(TRIES):
             found = await self._get(seen.path, deadline)
             now = seen_at(seen.path, seen.index, found) if found is not None else None
-            if now is not None and now.fence is not None and now.fence.newer_than(change.fence):
-                raise Conflict(
-                    f"{change.route}: {now.fence.text!r} stands there, which is newer than {change.fence.text!r}"
-                )
+            check_stale(change, now.fence if now is not None else None)
             if found is None or now is None or (now.refs, now.fence) != (seen.refs, seen.fence):
                 raise Conflict(f"{change.route}: the rule has changed since it was read")
             try:
@@ -117,6 +120,19 @@ class GatewayApi:
                 continue
             return Receipt(change.route, f"resourceVersion {answer.data['metadata']['resourceVersion']}")
         raise AssertionError("the loop above returns or raises")
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """A SelfSubjectAccessReview per verb and route: every user may ask that of themselves, where RBAC was left as it comes."""
+        found: list[str] = []
+        for route in routes:
+            for verb in RIGHTS["httproutes"]:
+                try:
+                    said = (await self._rest.call("POST", REVIEWS, deadline, review_of(route, verb))).data
+                except Denied as error:
+                    return [*found, Untold(f"{error.text}: create of selfsubjectaccessreviews was taken away")]
+                if not (said.get("status") or {}).get("allowed"):
+                    found.append(f"{verb} of {path_of(route).removeprefix('/apis/')}")
+        return found
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """Read back, and what the Gateways' controllers say of this generation."""
@@ -197,7 +213,7 @@ def _meaning(answer: Answer, where: str) -> ProviderError | None:
     if answer.status == 401:
         return Misconfigured(where, "the identity is not taken: renew the kubeconfig, or look at the service account")
     if answer.status == 403:
-        return Misconfigured(where, "grant get and patch of this HTTPRoute: packaging/kubernetes/rbac.yaml")
+        return Denied(where, "grant get and patch of this HTTPRoute: packaging/kubernetes/rbac.yaml")
     if answer.status == 422:
         return Refused(where, "the cluster's version of the Gateway API or a policy of it forbids this")
     return None

@@ -20,6 +20,7 @@ __all__ = [
     "observed_from",
     "patch_of",
     "path_of",
+    "review_of",
     "seen_at",
     "seen_from",
     "translate",
@@ -28,7 +29,9 @@ __all__ = [
 WEIGHT_MAX, WEIGHT_UNSAID = 1_000_000, 1
 """The largest weight, and the one a backendRef has where none is given (Gateway API, BackendRef)."""
 
-API = "/apis/gateway.networking.k8s.io/v1"
+GROUP = "gateway.networking.k8s.io"
+
+API = f"/apis/{GROUP}/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,14 @@ def path_of(route: Route) -> str:
 def _mark(index: int) -> str:
     """The annotation that holds the fence of one rule: each rule may carry another service's split."""
     return f"steerd/fence.{index}"
+
+
+def review_of(route: Route, verb: str) -> dict[str, Any]:
+    """The question whether we may do `verb` to the HTTPRoute."""
+    space = str(route.settings.get("namespace") or "default")
+    attributes = {"group": GROUP, "resource": "httproutes", "namespace": space, "name": route.name, "verb": verb}
+    spec = {"resourceAttributes": attributes}
+    return {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
 
 
 def seen_from(route: Route, found: Mapping[str, Any]) -> Seen:

@@ -7,7 +7,7 @@ from steerd.model.route import Capabilities
 from steerd.providers.base import Context, Provider
 from steerd.providers.gcp import GCP_SETTINGS
 
-__all__ = ["CAPABILITIES", "KIND", "ROUTE_SETTINGS", "build"]
+__all__ = ["CAPABILITIES", "KIND", "RIGHTS", "ROUTE_SETTINGS", "build"]
 
 KIND = Kind(
     "gcp-backend",
@@ -23,6 +23,15 @@ ROUTE_SETTINGS = (
     Setting("groups", "map", "target -> URL of its instance group or NEG", required=True),
     Setting("region", "string", "of a regional backend service"),
 )
+
+RIGHTS = {
+    "backendServices": ("compute.backendServices.get", "compute.backendServices.update"),
+    "regionBackendServices": ("compute.regionBackendServices.get", "compute.regionBackendServices.update"),
+    "instanceGroups": ("compute.instanceGroups.use",),
+    "networkEndpointGroups": ("compute.networkEndpointGroups.use",),
+    "project": ("compute.globalOperations.get", "compute.regionOperations.get"),
+}
+"""What writing takes, by what it is granted on: packaging/gcp/steerd-gcp-backend.yaml grants just this."""
 
 
 def build(context: Context) -> Provider:

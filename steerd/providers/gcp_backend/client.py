@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -11,29 +11,32 @@ from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers.base import (
     Change,
-    Conflict,
     Context,
     Misconfigured,
     ProviderError,
     Receipt,
     Refused,
     Unreachable,
+    Untold,
     Verified,
 )
 from steerd.providers.gcp import reason_of, told
-from steerd.providers.gcp_backend import CAPABILITIES, KIND
+from steerd.providers.gcp_backend import CAPABILITIES, KIND, RIGHTS
 from steerd.providers.gcp_backend.translate import (
     Patch,
     Seen,
     differences,
     observed_from,
     path_of,
+    places_of,
+    plain,
     seen_from,
     translate,
 )
 from steerd.providers.gcp_client import Identity
 from steerd.providers.rest import Answer, Rest
 from steerd.providers.settings import Settings
+from steerd.providers.written import check_stale
 
 __all__ = ["GcpBackend"]
 
@@ -83,9 +86,7 @@ class GcpBackend:
     async def apply(self, change: Change, deadline: float) -> Receipt:
         """One patch on condition of the fingerprint, followed until its operation is done."""
         patch: Patch = change.payload
-        standing = patch.seen.fence
-        if standing is not None and standing.newer_than(change.fence):
-            raise Conflict(f"{change.route}: {standing.text!r} stands there, which is newer than {change.fence.text!r}")
+        check_stale(change, patch.seen.fence)
         operation = (await self._rest.call("PATCH", patch.seen.path, deadline, patch.body)).data
         place = patch.seen.path.rpartition("/backendServices/")[0]
         name = str(operation["name"])
@@ -96,6 +97,23 @@ class GcpBackend:
             operation = (await self._rest.call("GET", f"{place}/operations/{quote(name, safe='')}", deadline)).data
         _check(operation)
         return Receipt(change.route, f"operation {name}")
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """`testIamPermissions` of each backend service and each group, which takes no right. What the Compute Engine API has no
+        such method for is said to be untold."""
+        found: list[str] = []
+        for path, kind in sorted({place for route in routes for place in places_of(self._project, route)}):
+            if kind in RIGHTS:
+                body = {"permissions": list(RIGHTS[kind])}
+                answer = (await self._rest.call("POST", f"{path}/testIamPermissions", deadline, body)).data or {}
+                lacking = [r for r in RIGHTS[kind] if r not in answer.get("permissions", ())]
+                found += [f"{r} on {plain(path)}" for r in lacking]
+            else:
+                found.append(Untold(f"the Compute Engine API has no way to ask what may be done with {plain(path)}"))
+        regional = {bool(route.settings.get("region")) for route in routes}
+        needed = [r for r in RIGHTS["project"] if ("region" in r) in regional]
+        text = "is granted on the project, and the Compute Engine API tells of its own resources only"
+        return [*found, *(Untold(f"{right} {text}") for right in needed)]
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """Read back."""

@@ -13,7 +13,7 @@ from steerd.providers.base import Change, Misconfigured
 from steerd.providers.marked import fence_in, with_fence
 from steerd.providers.records import needs_fence
 
-__all__ = ["Patch", "Seen", "differences", "observed_from", "path_of", "seen_from", "translate"]
+__all__ = ["Patch", "Seen", "differences", "observed_from", "path_of", "places_of", "plain", "seen_from", "translate"]
 
 WEIGHT_MAX, WEIGHT_LEAST = 100, 10
 """Percent of a backend's capacity: a scaler is 0, or 0.1 to 1.0 (Compute Engine API, Backend.capacityScaler)."""
@@ -53,14 +53,14 @@ def _percent(backend: Mapping[str, Any]) -> int:
     return max(1, round(scaler * 100)) if scaler > 0 else 0
 
 
-def _plain(url: str) -> str:
+def plain(url: str) -> str:
     """A group's URL from `projects/` on: hosts and API versions differ."""
     return url[url.find("projects/") :] if "projects/" in url else url
 
 
 def group_of(backend: Mapping[str, Any]) -> str:
     """The group behind a backend."""
-    return _plain(str(backend.get("group", "")))
+    return plain(str(backend.get("group", "")))
 
 
 def path_of(project: str, route: Route) -> str:
@@ -68,6 +68,18 @@ def path_of(project: str, route: Route) -> str:
     region = route.settings.get("region")
     place = f"regions/{quote(str(region), safe='')}" if region else "global"
     return f"/compute/v1/projects/{quote(project, safe='')}/{place}/backendServices/{quote(route.name, safe='')}"
+
+
+def places_of(project: str, route: Route) -> set[tuple[str, str]]:
+    """What a write of `route` touches: (path in the API, kind). The kind of a group that the API cannot be asked for rights of
+    (`testIamPermissions` is there for zonal groups and regional instance groups) is told with its place."""
+    region = "region" if route.settings.get("region") else ""
+    found = {(path_of(project, route), "regionBackendServices" if region else "backendServices")}
+    for group in _names(route).values():
+        place, _, kind = group.rpartition("/")[0].rpartition("/")
+        asked = "/zones/" in place or kind == "instanceGroups"
+        found.add((f"/compute/v1/{group}", kind if asked else f"{kind} of {place}"))
+    return found
 
 
 def seen_from(path: str, found: Mapping[str, Any]) -> Seen:
@@ -78,7 +90,7 @@ def seen_from(path: str, found: Mapping[str, Any]) -> Seen:
 
 
 def _names(route: Route) -> dict[str, str]:
-    return {str(k): _plain(str(v)) for k, v in (route.settings.get("groups") or {}).items()}
+    return {str(k): plain(str(v)) for k, v in (route.settings.get("groups") or {}).items()}
 
 
 def observed_from(route: Route, seen: Seen | None) -> Observed:

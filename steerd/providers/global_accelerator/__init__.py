@@ -7,7 +7,7 @@ from steerd.model.route import Capabilities
 from steerd.providers.aws import AWS_SETTINGS, MODULES
 from steerd.providers.base import Context, Provider
 
-__all__ = ["CAPABILITIES", "KIND", "ROUTE_SETTINGS", "build"]
+__all__ = ["CAPABILITIES", "KIND", "RIGHTS", "ROUTE_SETTINGS", "build"]
 
 KIND = Kind(
     "global-accelerator",
@@ -36,6 +36,12 @@ ROUTE_SETTINGS = (
     Setting("group", "string", "ARN of the endpoint group, where it is not the provider's"),
     Setting("attachments", "map", "target -> ARN of the cross-account attachment that shares its endpoint"),
 )
+
+RIGHTS = {
+    "accelerator": ("globalaccelerator:DescribeAccelerator",),
+    "group": ("globalaccelerator:DescribeEndpointGroup", "globalaccelerator:UpdateEndpointGroup"),
+}
+"""What writing takes, by what it is granted on: packaging/aws/policies/global-accelerator.json grants just this."""
 
 
 def build(context: Context) -> Provider:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers.aws_client import Caller
+from steerd.providers.aws_rights import Need, Simulation
 from steerd.providers.base import Change, Conflict, Context, Misconfigured, ProviderError, Receipt, Refused, Verified
-from steerd.providers.global_accelerator import CAPABILITIES, KIND
+from steerd.providers.global_accelerator import CAPABILITIES, KIND, RIGHTS
 from steerd.providers.global_accelerator.translate import (
     Endpoints,
     Seen,
@@ -47,6 +48,7 @@ class GlobalAccelerator:
             meaning=_meaning,
             global_region=API_REGION,
         )
+        self._rights = Simulation(context, settings)
         self._written = Written()
 
     async def open(self) -> None:
@@ -76,6 +78,12 @@ class GlobalAccelerator:
         await self._api.call("UpdateEndpointGroup", deadline, params)
         self._written.note(change)
         return Receipt(change.route, "the endpoint group was replaced")
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """By IAM's simulation."""
+        groups = sorted({self._group_of(route) for route in routes})
+        needs = [Need(RIGHTS["accelerator"], sorted(set(map(accelerator_of, groups)))), Need(RIGHTS["group"], groups)]
+        return await self._rights.missing(needs, deadline)
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """Read back, and ask whether the accelerator has taken it to all its edges."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from steerd.model.route import Desired, Fence, Observed, Route
+from steerd.providers import weighing
 from steerd.providers.base import Change, Misconfigured, Refused
-from steerd.providers.named import check_apart, names_of
+from steerd.providers.named import joined, names_of
 
 __all__ = ["Endpoints", "Seen", "accelerator_of", "differences", "observed_from", "translate"]
 
@@ -68,23 +69,14 @@ def ids_of(route: Route) -> dict[str, str]:
 def observed_from(route: Route, seen: Seen | None, fence: Fence | None) -> Observed:
     """What the group means for the route's targets. `seen` is None where there is no such group."""
     if seen is None:
-        return Observed(weights={t.key: 0 for t in route.targets}, exists=False)
-    ids, standing = ids_of(route), seen.weights
-    return Observed(
-        weights={t.key: standing.get(ids.get(t.key, ""), 0) for t in route.targets},
-        values={t.key: (ids[t.key],) for t in route.targets if ids.get(t.key) in standing},
-        fence=fence,
-        foreign=tuple(sorted(standing.keys() - set(ids.values()))),
-        token=seen,
-    )
+        return weighing.observe(route, {}, None, None, None)
+    return weighing.observe(route, ids_of(route), seen.weights, fence, seen)
 
 
 def differences(route: Route, desired: Desired, observed: Observed) -> list[str]:
     """What is not as desired, one line each."""
     standing = observed.token.weights if isinstance(observed.token, Seen) else {}
-    ids = ids_of(route)
-    found = [(m, standing.get(ids.get(m.target, ""), 0)) for m in desired.members]
-    return [f"{m.target} has weight {is_now} in the group, not {m.weight}" for m, is_now in found if is_now != m.weight]
+    return weighing.differences(desired, ids_of(route), standing)
 
 
 def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) -> Change:
@@ -99,19 +91,7 @@ def translate(route: Route, desired: Desired, observed: Observed, fence: Fence) 
     if not isinstance(seen, Seen):
         raise Misconfigured(f"{route.key}: there is no such endpoint group", "compare `endpoint_group` with its ARN")
     ids, standing = ids_of(route), seen.weights
-    check_apart(route, ids, "endpoints")
-    wanted = dict(standing)
-    for member in desired.members:
-        if not 0 <= member.weight <= WEIGHT_MAX:
-            raise ValueError(f"{route.key}: weight {member.weight} of {member.target} is not from 0 to {WEIGHT_MAX}")
-        found = ids.get(member.target)
-        if found is None and member.weight > 0:
-            raise Misconfigured(
-                f"{route.key}: target {member.target} has no endpoint id", "add it to the route's `endpoints`"
-            )
-        # One at weight 0 stays in the group: it is probed on, and its clients' connections are not cut.
-        if found is not None and (member.weight > 0 or found in standing):
-            wanted[found] = member.weight
+    wanted = joined(route, desired, ids, standing, WEIGHT_MAX, "endpoints", "endpoint id")
     if len(wanted) > ENDPOINTS_MAX:
         raise Refused(
             f"{route.key}: the group would have {len(wanted)} endpoints, it takes {ENDPOINTS_MAX}",

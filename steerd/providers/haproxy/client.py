@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from steerd.model.kinds import Kind
@@ -19,11 +19,13 @@ from steerd.providers.base import (
     Receipt,
     Refused,
     Unreachable,
+    Untold,
     Verified,
 )
 from steerd.providers.haproxy import CAPABILITIES, KIND
 from steerd.providers.haproxy.translate import Commands, Server, differences, observed_from, parse_state, translate
 from steerd.providers.settings import Settings
+from steerd.providers.written import Written
 
 __all__ = ["HAProxy"]
 
@@ -32,6 +34,9 @@ LINE_BYTES = 8000
 
 ANSWER_BYTES = 16 * 1024 * 1024
 """The longest answer read: `show servers state` has about 150 bytes a server."""
+
+LEVELS = ("user", "operator", "admin")
+"""Of a stats socket; `set server` takes the last (HAProxy management guide, 9.3)."""
 
 ADVICE = (
     ("No such server", Misconfigured, "compare the route's `servers` with haproxy.cfg"),
@@ -70,8 +75,7 @@ class HAProxy:
             raise settings.wrong(
                 "socket", f"{self._socket!r} is no socket", "write unix:/run/haproxy/admin.sock or HOST:PORT"
             )
-        # The only fence there is: a writer of this process never goes back behind what it wrote.
-        self._fences: dict[str, Fence] = {}
+        self._written = Written()  # the only fence there is
 
     async def open(self) -> None:
         """Nothing to start: HAProxy closes a connection after each line of commands."""
@@ -81,7 +85,7 @@ class HAProxy:
 
     async def read(self, route: Route, deadline: float) -> Observed:
         """The backend's servers as HAProxy has them now."""
-        return observed_from(route, await self._servers(route.name, deadline), self._fences.get(route.key))
+        return observed_from(route, await self._servers(route.name, deadline), self._written.fence(route.key))
 
     def translate(self, route: Route, desired: Desired, observed: Observed, fence: Fence) -> Change:
         """See `steerd.providers.haproxy.translate`."""
@@ -90,11 +94,7 @@ class HAProxy:
     async def apply(self, change: Change, deadline: float) -> Receipt:
         """Compare, add capacity, and only when that worked take capacity away."""
         commands: Commands = change.payload
-        known = self._fences.get(change.route)
-        if known is not None and known.newer_than(change.fence):
-            raise Conflict(
-                f"{change.route}: {known.text!r} was written already, which is newer than {change.fence.text!r}"
-            )
+        self._written.check(change)
         if await self._servers(commands.backend, deadline) != commands.seen:
             raise Conflict(f"{change.route}: the servers of {commands.backend} have changed since they were read")
         await self._send(change, commands.more, deadline)
@@ -104,8 +104,16 @@ class HAProxy:
             if out := [s for s in commands.keep if s not in standing or standing[s].carries == 0]:
                 raise Conflict(f"{change.route}: {', '.join(out)} left service meanwhile: nothing is taken away")
             await self._send(change, commands.less, deadline)
-        self._fences[change.route] = change.fence
+        self._written.note(change)
         return Receipt(change.route, f"{len(commands.more) + len(commands.less)} commands")
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """The level of the socket: HAProxy has no rights by backend, and writes take `admin`."""
+        del routes
+        said = (await self._ask("show cli level", deadline)).strip()
+        if said not in LEVELS:
+            return [Untold(f"{self._socket} does not tell its level (HAProxy 1.8 and newer do): {said[:100]}")]
+        return [] if said == LEVELS[-1] else [f"`level admin` of {self._socket}, which has `level {said}`,"]
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """Read back."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -43,6 +43,7 @@ from steerd.providers.powerdns.translate import (
 )
 from steerd.providers.records import canonical, fence_name, own_values, wanted_values
 from steerd.providers.settings import Settings
+from steerd.providers.written import check_stale
 
 __all__ = ["PowerDNS"]
 
@@ -108,10 +109,7 @@ class PowerDNS:
         patch: Patch = change.payload
         name = patch.rrsets[-1]["name"].removeprefix(f"{records.FENCE_LABEL}.")
         seen, primary = await self._see(name, deadline)
-        if seen.fence is not None and seen.fence.newer_than(change.fence):
-            raise Conflict(
-                f"{change.route}: {seen.fence.text!r} stands there, which is newer than {change.fence.text!r}"
-            )
+        check_stale(change, seen.fence)
         if seen != patch.seen:
             raise Conflict(f"{change.route}: the records of {name} have changed since they were read")
         await self._call("PATCH", self._zone_path, deadline, body={"rrsets": list(patch.rrsets)})
@@ -123,6 +121,13 @@ class PowerDNS:
             except ProviderError as error:
                 notes.append(error.text)  # the write stands: caches end by themselves, secondaries ask by themselves
         return Receipt(change.route, "; ".join([f"zone {self._zone} was written", *notes]))
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """There is one API key, which may do everything that the API does; old versions can make all of it read-only."""
+        del routes
+        config = await self._call("GET", f"{self._server_path}/config", deadline)
+        rows = {str(r.get("name")): str(r.get("value")) for r in config or () if isinstance(r, dict)}
+        return ["writing by the API (`api-readonly` of pdns.conf is on)"] if rows.get("api-readonly") in ON else []
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """The API's own view, then every authoritative server over UDP and TCP."""

@@ -32,7 +32,7 @@ from steerd.providers.records import (
     wanted_values,
 )
 
-__all__ = ["TYPES", "Seen", "Update", "check_route", "message", "observed_from", "translate"]
+__all__ = ["TYPES", "Seen", "Update", "check_route", "idle_message", "message", "observed_from", "translate"]
 
 TYPES = ("A", "AAAA", "CNAME")
 
@@ -176,6 +176,24 @@ def message(zone: dns.name.Name, change: Change) -> dns.update.UpdateMessage:
     made.add(place, update.ttl_s, new)
     if stale := [r for r in update.seen.txt if fence_of(r) is not None and r != new]:
         made.delete(place, *stale)
+    return made
+
+
+_NOWHERE = {"A": "192.0.2.{}", "AAAA": "2001:db8::{}", "CNAME": "nowhere-{}.invalid", "TXT": "steerd-rights-{}"}
+"""Values nobody serves: addresses kept for documentation, a name that never resolves, a text that is no fence."""
+
+
+def idle_message(zone: dns.name.Name, name: str, kind: str, standing: Rdatas) -> dns.update.UpdateMessage:
+    """The unsigned update that asks for a right and changes nothing: it deletes a record that is not among `standing`, on condition
+    that the set is exactly `standing`."""
+    owner = dns.name.from_text(name)
+    absent = (rdata_of(kind, _NOWHERE[kind].format(n)) for n in range(255))
+    made = dns.update.UpdateMessage(zone)
+    if standing:
+        made.present(owner, *standing)
+    else:
+        made.absent(owner, kind)
+    made.delete(owner, next(rdata for rdata in absent if rdata not in standing))
     return made
 
 

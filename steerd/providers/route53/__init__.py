@@ -7,7 +7,7 @@ from steerd.model.route import Capabilities
 from steerd.providers.aws import AWS_SETTINGS, MODULES
 from steerd.providers.base import Context, Provider
 
-__all__ = ["CAPABILITIES", "KIND", "ROUTE_SETTINGS", "build"]
+__all__ = ["CAPABILITIES", "KIND", "RIGHTS", "ROUTE_SETTINGS", "build"]
 
 KIND = Kind(
     "route53",
@@ -32,6 +32,13 @@ ROUTE_SETTINGS = (
     Setting("alias_zone", "string", "hosted zone id of ALIAS targets"),
     Setting("alias_zones", "map", "target -> hosted zone id of its ALIAS target, where they differ"),
 )
+
+RIGHTS = {
+    "zone": ("route53:GetHostedZone", "route53:ListResourceRecordSets"),
+    "change": ("route53:GetChange",),
+    "records": ("route53:ChangeResourceRecordSets",),
+}
+"""What writing takes, by what it is granted on: packaging/aws/policies/route53.json grants just this."""
 
 
 def build(context: Context) -> Provider:

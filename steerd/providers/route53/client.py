@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from steerd.model.kinds import Kind
@@ -13,6 +13,7 @@ from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers.asking import Server, parse_server
 from steerd.providers.aws import retry_after_s
 from steerd.providers.aws_client import Caller
+from steerd.providers.aws_rights import Need, Simulation
 from steerd.providers.base import (
     Change,
     Conflict,
@@ -24,13 +25,18 @@ from steerd.providers.base import (
     Throttled,
     Unreachable,
     Verified,
+    check_listed,
 )
+from steerd.providers.batch import Batch
 from steerd.providers.records import fence_name
-from steerd.providers.route53 import CAPABILITIES, KIND
-from steerd.providers.route53.names import behind, servers_of
+from steerd.providers.route53 import CAPABILITIES, KIND, RIGHTS
+from steerd.providers.route53.names import servers_of
 from steerd.providers.route53.records import RecordSet, plain_name
-from steerd.providers.route53.translate import Batch, Seen, check_route, observed_from, translate
+from steerd.providers.route53.translate import Seen, check_route, condition_keys, observed_from, translate
+from steerd.providers.sent import Sent
+from steerd.providers.served import behind
 from steerd.providers.settings import Settings
+from steerd.providers.written import check_stale
 
 __all__ = ["Route53"]
 
@@ -39,9 +45,6 @@ PAGE = "300"
 
 PENDING_GAP_S = 1.0
 """Between two looks at a change that is on its way; most are there within seconds, AWS promises 60 s as a rule."""
-
-LAST_READ_S = 1.5
-"""Of a verification's time, kept for reading back."""
 
 BUSY_S = 2.0
 """When to come again while another batch of the zone is pending, where AWS does not say."""
@@ -82,9 +85,9 @@ class Route53:
             meaning=_meaning,
             region="us-east-1",
         )
+        self._rights = Simulation(context, settings)
         self._zone: Zone | None = None
-        # Route -> the fence and the change id of the last batch sent: what GetChange can tell more of.
-        self._sent: dict[str, tuple[Fence, str]] = {}
+        self._sent = Sent("INSYNC", PENDING_GAP_S)
 
     async def open(self) -> None:
         """Nothing to start: threads and connections come with the first call."""
@@ -113,19 +116,21 @@ class Route53:
     async def apply(self, change: Change, deadline: float) -> Receipt:
         """One ChangeResourceRecordSets call: all of it, or nothing."""
         batch: Batch = change.payload
-        if batch.seen is not None and batch.seen.newer_than(change.fence):
-            raise Conflict(
-                f"{change.route}: {batch.seen.text!r} stands there, which is newer than {change.fence.text!r}"
-            )
+        check_stale(change, batch.seen)
         params = {"HostedZoneId": self._zone_id, "ChangeBatch": {"Comment": "steerd", "Changes": list(batch.changes)}}
         answer = await self._api.call("ChangeResourceRecordSets", deadline, params)
-        change_id = str(answer["ChangeInfo"]["Id"]).removeprefix("/change/")
-        self._sent[change.route] = change.fence, change_id
-        return Receipt(change.route, f"change {change_id}")
+        return self._sent.note(change, str(answer["ChangeInfo"]["Id"]).removeprefix("/change/"))
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """By IAM's simulation; a write is asked for with its names, types and actions, which a policy may be bound to."""
+        zone = (f"arn:aws:route53:::hostedzone/{self._zone_id}",)
+        needs = [Need(RIGHTS["zone"], zone), Need(RIGHTS["change"], ("arn:aws:route53:::change/C0",))]
+        needs += [Need(RIGHTS["records"], zone, condition_keys(route)) for route in routes]
+        return await self._rights.missing(needs, deadline)
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """INSYNC where the batch is ours, the record sets as read back, and every name server of the zone."""
-        pending = await self._pending(change, deadline)
+        pending = await self._sent.pending(change, deadline, partial(self._status, deadline))
         observed = await self.read(route, deadline)
         again = translate(route, change.desired, observed, change.fence)
         wrong = [] if again.nothing else [f"the hosted zone is not as desired: {again.summary}"]
@@ -141,24 +146,12 @@ class Route53:
                 wrong, notes = [*notes, "where DNS is not let out of here, `verify: []` says so"], []
         return Verified(in_sync=not wrong, observed=observed, text="; ".join(wrong + notes))
 
-    async def _pending(self, change: Change, deadline: float) -> str:
-        """Waits for our batch to be INSYNC, as long as there is time; what is to be said when it is not."""
-        fence, change_id = self._sent.get(change.route, (None, ""))
-        if fence != change.fence:
-            return ""  # nothing of ours is on its way
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                answer = await self._api.call("GetChange", deadline, {"Id": change_id})
-            except _Forgotten:
-                del self._sent[change.route]  # it is long done: what stands is read back, and asked of the name servers
-                return ""
-            if answer["ChangeInfo"]["Status"] == "INSYNC":
-                del self._sent[change.route]
-                return ""
-            if loop.time() + PENDING_GAP_S + LAST_READ_S > deadline:
-                return f"change {change_id} is still {answer['ChangeInfo']['Status']}"
-            await asyncio.sleep(PENDING_GAP_S)
+    async def _status(self, deadline: float, change_id: str) -> str | None:
+        try:
+            answer = await self._api.call("GetChange", deadline, {"Id": change_id})
+        except _Forgotten:
+            return None
+        return str(answer["ChangeInfo"]["Status"])
 
     async def _listed(self, name: str, deadline: float, kind: str | None = None) -> list[RecordSet]:
         """All record sets of one name (and type), over as many pages as they fill."""
@@ -174,13 +167,21 @@ class Route53:
                 found.append(record)
             if not page["IsTruncated"] or plain_name(page["NextRecordName"]) != plain_name(name):
                 return found
-            place = {
-                "StartRecordName": page["NextRecordName"],
-                "StartRecordType": page["NextRecordType"],
-                "MaxItems": PAGE,
-            }
-            if page.get("NextRecordIdentifier"):
-                place["StartRecordIdentifier"] = page["NextRecordIdentifier"]
+            place = _after(page)
+
+    async def listed(self, deadline: float, name: str | None = None) -> Sequence[RecordSet]:
+        """Every record set of the zone, or of one name."""
+        if name is not None:
+            return await self._listed(name, deadline)
+        place: dict[str, Any] = {"MaxItems": PAGE}
+        found: list[RecordSet] = []
+        while True:
+            page = await self._api.call("ListResourceRecordSets", deadline, {"HostedZoneId": self._zone_id, **place})
+            found += page["ResourceRecordSets"]
+            check_listed(found, f"hosted zone {self._zone_id}")
+            if not page["IsTruncated"]:
+                return found
+            place = _after(page)
 
     async def _authoritative(self, deadline: float) -> tuple[list[Server], list[str]]:
         """The name servers to ask, and remarks on those that cannot be asked."""
@@ -194,6 +195,15 @@ class Route53:
         if self._zone.private:
             return [], ["a private zone has no name servers that could be asked from outside its networks"]
         return await servers_of(self._zone.servers, deadline, self._api.timeout_s)
+
+
+def _after(page: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the page after this one begins."""
+    names = {"StartRecordName": "NextRecordName", "StartRecordType": "NextRecordType"}
+    place = {start: page[then] for start, then in names.items()}
+    if page.get("NextRecordIdentifier"):
+        place["StartRecordIdentifier"] = page["NextRecordIdentifier"]
+    return {**place, "MaxItems": PAGE}
 
 
 class _Forgotten(Unreachable):

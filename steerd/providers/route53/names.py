@@ -1,27 +1,14 @@
-"""Asking Route 53's own name servers what they answer, over UDP and TCP.
-
-Weighted answers are drawn at random, so they can only show that nothing else is served than should be. That a server has
-this very batch is shown by the fence's TXT, which came with it.
-"""
+"""The addresses of Route 53's own name servers."""
 
 from __future__ import annotations
 
 import asyncio
 from ipaddress import ip_address
 
-import dns.flags
-import dns.rcode
-import dns.rdatatype
-
-from steerd.model.route import Route
 from steerd.providers.asking import Server, addresses, remaining_s
-from steerd.providers.authority import TRANSPORTS, Transport, answer, question
-from steerd.providers.base import Change, ProviderError, Unreachable
-from steerd.providers.records import canonical, fence_name
-from steerd.providers.route53.records import fence_in, kinds_of
-from steerd.providers.route53.translate import Batch
+from steerd.providers.base import ProviderError
 
-__all__ = ["behind", "servers_of"]
+__all__ = ["servers_of"]
 
 
 async def servers_of(names: tuple[str, ...], deadline: float, timeout_s: float) -> tuple[list[Server], list[str]]:
@@ -36,43 +23,3 @@ async def _resolved(name: str, deadline: float, timeout_s: float) -> Server | st
     except ProviderError as error:
         return f"name server {name} was not asked: {error.text}"
     return Server(min(known, key=lambda a: ip_address(a).version))
-
-
-async def behind(servers: list[Server], route: Route, change: Change, deadline: float, timeout_s: float) -> list[str]:
-    """What is not as `change` wants it, one line per server and transport; empty when all is."""
-    asked = (_one(s, t, route, change, deadline, timeout_s) for s in servers for t in TRANSPORTS)
-    return [text for text in await asyncio.gather(*asked) if text]
-
-
-async def _one(
-    server: Server, transport: Transport, route: Route, change: Change, deadline: float, timeout_s: float
-) -> str | None:
-    batch: Batch = change.payload
-    where = f"{server} over {transport.upper()}"
-    try:
-        fence = fence_in(await _values(server, fence_name(route.name), "TXT", transport, deadline, timeout_s))
-        # Where nothing was to be written, the fence that stood there is the one to find.
-        due = batch.seen if change.nothing else change.fence
-        if due is not None and fence != due and not (fence and fence.newer_than(due)):
-            return f"{where} has not this batch yet"
-        for kind in kinds_of(route):
-            values = {canonical(v) for v in await _values(server, route.name, kind, transport, deadline, timeout_s)}
-            served = batch.served[kind]
-            if not values and (served is None or served):
-                return f"{where} answers {route.name} {kind} with nothing"
-            if served is not None and (strange := values - served):
-                return f"{where} still serves {', '.join(sorted(strange))}"
-    except ProviderError as error:
-        return error.text
-    return None
-
-
-async def _values(
-    server: Server, name: str, kind: str, transport: Transport, deadline: float, timeout_s: float
-) -> list[str]:
-    found = await answer(question(name, kind), server, transport, deadline, timeout_s)
-    if found.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) or not found.flags & dns.flags.AA:
-        word = "without authority" if found.rcode() == dns.rcode.NOERROR else dns.rcode.to_text(found.rcode())
-        raise Unreachable(f"{server} answers {name} {kind} {word}: is it a name server of the zone?")
-    wanted = dns.rdatatype.from_text(kind)
-    return [r.to_text() for rrset in found.answer if rrset.rdtype == wanted for r in rrset]

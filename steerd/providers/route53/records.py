@@ -1,23 +1,20 @@
-"""Record sets in the shape Route 53's API gives and takes them: names, values, the fence's TXT. Pure."""
+"""Record sets in the shape Route 53's API gives and takes them: names and values. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from steerd.model.route import Fence, Route
+from steerd.model.route import Route
 from steerd.providers.records import canonical
 
 __all__ = [
     "RecordSet",
-    "fence_in",
     "identifier",
     "kinds_of",
     "plain_name",
     "same",
-    "txt_text",
-    "txt_value",
     "values_in",
 ]
 
@@ -25,7 +22,6 @@ RecordSet = Mapping[str, Any]
 """One `ResourceRecordSet` as the API gives it. A DELETE must repeat it exactly, so it is kept whole."""
 
 _OCTAL = re.compile(r"\\(\d{3})")
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 def plain_name(name: str) -> str:
@@ -66,21 +62,3 @@ def same(one: RecordSet, other: RecordSet) -> bool:
 def _alias(record: RecordSet) -> tuple[str, bool] | None:
     alias = record.get("AliasTarget")
     return None if alias is None else (str(alias["HostedZoneId"]), bool(alias["EvaluateTargetHealth"]))
-
-
-def txt_value(text: str) -> str:
-    """One TXT value: quoted strings of at most 255 bytes each."""
-    safe = text.encode("ascii", "backslashreplace").decode()
-    parts = (safe[i : i + 255] for i in range(0, len(safe), 255))
-    return " ".join('"' + p.replace("\\", "\\\\").replace('"', '\\"') + '"' for p in parts)
-
-
-def txt_text(value: str) -> str:
-    """The text of one TXT value."""
-    return "".join(re.sub(r"\\(.)", r"\1", part) for part in _QUOTED.findall(value))
-
-
-def fence_in(values: Iterable[str]) -> Fence | None:
-    """The newest fence of ours among TXT values."""
-    fences = [f for f in (Fence.parse(txt_text(v)) for v in values) if f is not None]
-    return max(fences, key=lambda f: (f.epoch, f.seq), default=None)

@@ -7,24 +7,23 @@ stands. The fence's TXT is deleted and created in every batch, so a batch made f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from steerd.model.route import Desired, Fence, Member, Observed, Route
 from steerd.providers.base import Change, Misconfigured, Refused
+from steerd.providers.batch import Batch, fence_in, txt_text, txt_value
 from steerd.providers.records import canonical, check_fence, fence_name, needs_fence, ttl_of, type_of
 from steerd.providers.route53.records import (
     RecordSet,
-    fence_in,
     identifier,
     kinds_of,
+    plain_name,
     same,
-    txt_text,
-    txt_value,
     values_in,
 )
 
-__all__ = ["Batch", "Seen", "check_route", "observed_from", "translate"]
+__all__ = ["Seen", "check_route", "condition_keys", "observed_from", "translate"]
 
 WEIGHT_MAX, GROUP_MAX = 255, 100
 """The largest weight; weighted records of one name and type (Route 53 quotas)."""
@@ -49,18 +48,6 @@ class Seen:
         return fence_in(r["Value"] for r in (self.txt or {}).get("ResourceRecords", ()))
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The payload of a change: `changes` of one ChangeResourceRecordSets call, and the fence they were made against.
-
-    `served` is record type -> what any server may answer with once the batch is there (None: not known, an alias answers).
-    """
-
-    seen: Fence | None
-    changes: tuple[Mapping[str, Any], ...]
-    served: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
-
-
 def check_route(route: Route) -> None:
     """Raises `Misconfigured` when the route is not one this provider can write."""
     if alien := [t for t in route.types if t not in (*_TYPES, "ALIAS")]:
@@ -76,6 +63,18 @@ def check_route(route: Route) -> None:
         raise Misconfigured(
             f"{route.key}: {long[0]!r} is longer than the 128 characters of a set identifier", "shorten it"
         )
+
+
+def condition_keys(route: Route) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """What IAM compares a batch of this route with: condition key -> (type, values). (Route 53 guide, "Specifying conditions".)"""
+    names = (plain_name(route.name), plain_name(fence_name(route.name)))
+    types = {*kinds_of(route), "TXT"}
+    given = {
+        "NormalizedRecordNames": tuple(n.replace("*", "\\052") for n in names),
+        "RecordTypes": tuple(sorted(types)),
+        "Actions": ("CREATE", "DELETE"),
+    }
+    return {f"route53:ChangeResourceRecordSets{key}": ("stringList", values) for key, values in given.items()}
 
 
 def observed_from(route: Route, seen: Seen) -> Observed:

@@ -7,7 +7,7 @@ from steerd.model.route import Capabilities
 from steerd.providers.aws import AWS_SETTINGS, MODULES
 from steerd.providers.base import Context, Provider
 
-__all__ = ["CAPABILITIES", "KIND", "ROUTE_SETTINGS", "build"]
+__all__ = ["CAPABILITIES", "KIND", "RIGHTS", "ROUTE_SETTINGS", "build"]
 
 KIND = Kind(
     "route53-arc",
@@ -34,6 +34,13 @@ CAPABILITIES = Capabilities(
 )
 
 ROUTE_SETTINGS = (Setting("controls", "map", "target -> ARN of its routing control", required=True),)
+
+RIGHTS = {
+    "*": ("route53-recovery-cluster:ListRoutingControls",),
+    "controls": ("route53-recovery-cluster:UpdateRoutingControlStates",),
+    "cluster": ("route53-recovery-control-config:DescribeCluster",),
+}
+"""What writing takes, by what it is granted on: packaging/aws/policies/route53-arc.json grants just this."""
 
 
 def build(context: Context) -> Provider:

@@ -7,7 +7,7 @@ that failed last.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers.asking import remaining_s
 from steerd.providers.aws_client import Caller
+from steerd.providers.aws_rights import Need, Simulation
 from steerd.providers.base import (
     Change,
     Conflict,
@@ -27,8 +28,8 @@ from steerd.providers.base import (
     Unreachable,
     Verified,
 )
-from steerd.providers.route53_arc import CAPABILITIES, KIND
-from steerd.providers.route53_arc.translate import States, differences, observed_from, panels_of, translate
+from steerd.providers.route53_arc import CAPABILITIES, KIND, RIGHTS
+from steerd.providers.route53_arc.translate import States, controls_of, differences, observed_from, panels_of, translate
 from steerd.providers.settings import Settings
 from steerd.providers.written import Written
 
@@ -59,6 +60,8 @@ class RoutingControls:
         settings = Settings(context.spec, KIND)
         self._cluster = settings.text("cluster")
         self._endpoints = [_endpoint(settings, text) for text in settings.strings("endpoints")]
+        self._endpoints_given = bool(self._endpoints)
+        self._rights = Simulation(context, settings)
         rate = settings.number("calls_per_s", 0.01, 1000)
         self._api = Caller(
             context,
@@ -111,6 +114,15 @@ class RoutingControls:
         )
         self._written.note(change)
         return Receipt(change.route, f"taken by the cluster's endpoint in {where.region}")
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """By IAM's simulation; without an override of safety rules, which steerd never asks for."""
+        controls = sorted({arn for route in routes for arn in controls_of(route).values()})
+        kept = {"route53-recovery-cluster:AllowSafetyRulesOverrides": ("boolean", ("false",))}
+        needs = [Need(RIGHTS["*"]), Need(RIGHTS["controls"], controls, kept)]
+        if not self._endpoints_given:
+            needs.append(Need(RIGHTS["cluster"], (self._cluster,)))
+        return await self._rights.missing(needs, deadline)
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """Every cluster endpoint is asked. Over half of them must say what is desired, and none anything else."""

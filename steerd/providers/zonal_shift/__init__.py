@@ -7,7 +7,7 @@ from steerd.model.route import Capabilities
 from steerd.providers.aws import AWS_SETTINGS, MODULES
 from steerd.providers.base import Context, Provider
 
-__all__ = ["CAPABILITIES", "KIND", "ROUTE_SETTINGS", "build"]
+__all__ = ["CAPABILITIES", "KIND", "RIGHTS", "ROUTE_SETTINGS", "build"]
 
 KIND = Kind(
     "aws-zonal-shift",
@@ -34,6 +34,16 @@ CAPABILITIES = Capabilities(
 )
 
 ROUTE_SETTINGS = (Setting("resource", "string", "ARN of the load balancer", required=True),)
+
+RIGHTS = {
+    "resource": (
+        "arc-zonal-shift:CancelZonalShift",
+        "arc-zonal-shift:GetManagedResource",
+        "arc-zonal-shift:StartZonalShift",
+        "arc-zonal-shift:UpdateZonalShift",
+    ),
+}
+"""What writing takes, by what it is granted on: packaging/aws/policies/aws-zonal-shift.json grants just this."""
 
 
 def build(context: Context) -> Provider:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers.aws_client import Caller
+from steerd.providers.aws_rights import Need, Simulation
 from steerd.providers.base import Change, Conflict, Context, Misconfigured, ProviderError, Receipt, Refused, Verified
 from steerd.providers.settings import Settings
-from steerd.providers.written import Written
-from steerd.providers.zonal_shift import CAPABILITIES, KIND
+from steerd.providers.written import Written, check_stale
+from steerd.providers.zonal_shift import CAPABILITIES, KIND, RIGHTS
 from steerd.providers.zonal_shift.translate import (
     RENEW_PART,
     Calls,
@@ -55,6 +56,7 @@ class ZonalShift:
             rate_per_s=settings.number("calls_per_s", 0.01, 1000),
             meaning=_meaning,
         )
+        self._rights = Simulation(context, settings)
         self._written = Written()
 
     async def open(self) -> None:
@@ -77,9 +79,7 @@ class ZonalShift:
         wanted: Calls = change.payload
         self._written.check(change)
         seen = await self._resource(wanted.seen.resource, deadline)
-        standing = seen.own.fence if seen and seen.own else None
-        if standing is not None and standing.newer_than(change.fence):
-            raise Conflict(f"{change.route}: {standing.text!r} stands there, which is newer than {change.fence.text!r}")
+        check_stale(change, seen.own.fence if seen and seen.own else None)
         if seen is None or seen.shifts != wanted.seen.shifts:
             raise Conflict(f"{change.route}: the resource's shifts have changed since they were read")
         expires, comment = expires_text(self._expires_s), comment_of(change.fence)
@@ -98,6 +98,11 @@ class ZonalShift:
             said.append(f"{call.what} {answer['zonalShiftId']}")
         self._written.note(change)
         return Receipt(change.route, ", ".join(said))
+
+    async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
+        """By IAM's simulation."""
+        resources = sorted({_resource_of(route) for route in routes})
+        return await self._rights.missing([Need(RIGHTS["resource"], resources)], deadline)
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
         """Read back: whether the shift is the one in effect, and which zones traffic goes to."""

@@ -12,7 +12,7 @@ import pytest
 
 from steerd.providers.aws import account_of, retry_after_s
 from steerd.providers.aws_client import THREADS
-from steerd.providers.base import Misconfigured, Provider, ProviderError, Refused, Throttled, Unreachable
+from steerd.providers.base import Denied, Misconfigured, Provider, ProviderError, Refused, Throttled, Unreachable
 from steerd.providers.pace import Paces, urgent
 from tests.support.aws.arc import CLUSTER, LocalCluster, control_arn
 from tests.support.aws.elb import LocalElb, group_arn
@@ -54,8 +54,8 @@ async def failing(provider: Provider) -> ProviderError:
         ("Throttling", "Rate exceeded", 400, Throttled, "higher limit"),
         ("ThrottlingException", "Rate exceeded", 429, Throttled, "higher limit"),
         ("RequestLimitExceeded", "slow down", 503, Throttled, "higher limit"),
-        ("AccessDenied", "not authorized", 403, Misconfigured, "packaging/aws/policies/route53.json"),
-        ("AccessDenied", "not authorized", 403, Misconfigured, "route53:ListResourceRecordSets"),
+        ("AccessDenied", "not authorized", 403, Denied, "packaging/aws/policies/route53.json"),
+        ("AccessDenied", "not authorized", 403, Denied, "route53:ListResourceRecordSets"),
         ("InvalidClientTokenId", "The security token included in the request is invalid", 403, Misconfigured, "renew"),
         ("ExpiredToken", "The security token included in the request is expired", 403, Misconfigured, "renew"),
         ("SignatureDoesNotMatch", "Signature expired: 2026 is now earlier than 2027", 403, Misconfigured, "NTP"),

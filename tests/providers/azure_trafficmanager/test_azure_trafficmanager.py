@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from steerd.model.route import Route
+from steerd.providers import azure_trafficmanager
 from steerd.providers.base import Conflict, Misconfigured, Provider
 from tests.support.cloud.azure import LocalTrafficManager, azure_error, check, models
 from tests.support.cloud.http import HttpError
@@ -128,4 +129,5 @@ async def test_the_role_grants_what_is_called_and_no_more(server: LocalTrafficMa
     kinds = {"GET": "read", "PATCH": "write"}
     role = json.loads((ROOT / "packaging" / "azure" / "steerd-trafficmanager.json").read_text())
     assert set(role["Actions"]) == {f"Microsoft.Network/trafficManagerProfiles/{kinds[m]}" for m in called}
+    assert tuple(role["Actions"]) == azure_trafficmanager.RIGHTS["profile"]
     assert not role["DataActions"]

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from steerd import config
+from steerd.providers import registry
 from tests.providers.aws.test_readmes import ENDPOINTS, FLEET
 from tests.support.cloud.clouddns import LocalCloudDns
 from tests.support.cloud.compute import LocalCompute, group_url
@@ -69,7 +70,7 @@ async def test_a_role_grants_what_is_called_and_no_more(
     called = set(server.called) - {"token"}
     granted = yaml.safe_load((ROOT / "packaging" / "gcp" / f"steerd-{kind}.yaml").read_text())["includedPermissions"]
     assert set(granted) == set().union(*(NEEDS[c] for c in called))
-    assert granted == sorted(set(granted))
+    assert granted == sorted(set(granted)) == sorted(r for named in registry.RIGHTS[kind].values() for r in named)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from steerd.model.route import Route
+from steerd.providers import gateway_api
 from steerd.providers.base import Conflict, Misconfigured, Provider, Refused
 from tests.support.cloud.kubernetes import LocalKubernetes, status
 from tests.support.cloud.steer import build, deadline, desired, fence, prepare, route, stands_common_faults, write
@@ -162,7 +163,7 @@ async def test_the_role_grants_what_is_called_and_no_more(server: LocalKubernete
     documents = list(yaml.safe_load_all((ROOT / "packaging" / "kubernetes" / "rbac.yaml").read_text()))
     [role] = [d for d in documents if d["kind"] == "Role"]
     [rule] = role["rules"]
-    assert set(rule["verbs"]) == called == {"get", "patch"}
+    assert set(rule["verbs"]) == called == set(gateway_api.RIGHTS["httproutes"])
     assert rule["apiGroups"] == ["gateway.networking.k8s.io"]
     assert rule["resources"] == ["httproutes"]
     assert rule["resourceNames"]

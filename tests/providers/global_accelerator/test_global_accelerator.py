@@ -74,7 +74,7 @@ async def test_a_paused_writer_is_stopped_and_what_slips_through_is_repaired(
         await provider.apply(paused, deadline())
     accelerator.set_weight(group, "lb-a", 0)  # one that was paused inside its call
     verified = await other.verify(OF, change, deadline())
-    assert "za has weight 0 in the group, not 128" in verified.text
+    assert "za has weight 0, not 128" in verified.text
     repaired = await write(other, OF, ALL, fence(2, 2))
     assert (await other.verify(OF, repaired, deadline())).in_sync
     await other.close()

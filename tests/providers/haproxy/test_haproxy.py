@@ -19,7 +19,17 @@ from hypothesis import strategies as st
 from steerd.model.fleet import Fleet, ProviderSpec
 from steerd.model.route import Desired, Fence, Member, Route, Target
 from steerd.providers import registry
-from steerd.providers.base import Change, Conflict, Context, Misconfigured, Provider, Refused, Unreachable
+from steerd.providers.base import (
+    Change,
+    ChecksRights,
+    Conflict,
+    Context,
+    Misconfigured,
+    Provider,
+    Refused,
+    Unreachable,
+    Untold,
+)
 from steerd.providers.haproxy.client import _lines
 from steerd.providers.haproxy.translate import Server, observed_from, parse_state, translate
 from tests.support.gate import Gate
@@ -121,6 +131,15 @@ async def test_the_operator_level_is_not_enough(haproxy: HAProxy) -> None:
         await write(provider, where, desired(e1=0, e2=50, e3=50))
     assert "Permission denied" in caught.value.text
     assert "level admin" in caught.value.action
+
+
+async def test_the_level_of_the_socket_is_told(haproxy: HAProxy) -> None:
+    for socket, lacks in ((haproxy.admin, 0), (haproxy.operator, 1)):
+        provider = make(haproxy, socket=f"unix:{socket}")
+        assert isinstance(provider, ChecksRights)
+        told = await provider.missing_rights([route("chat")], deadline())
+        assert len(told) == lacks
+        assert all("`level admin`" in t and "`level operator`" in t and not isinstance(t, Untold) for t in told)
 
 
 async def test_a_server_that_does_not_exist(haproxy: HAProxy) -> None:

@@ -20,7 +20,17 @@ import pytest
 from steerd.model.fleet import Fleet, ProviderSpec, Secret
 from steerd.model.route import Desired, Fence, Member, Route, Target
 from steerd.providers import registry
-from steerd.providers.base import Change, Conflict, Context, Misconfigured, Provider, Refused, Throttled, Unreachable
+from steerd.providers.base import (
+    Change,
+    ChecksRights,
+    Conflict,
+    Context,
+    Misconfigured,
+    Provider,
+    Refused,
+    Throttled,
+    Unreachable,
+)
 from steerd.providers.powerdns import lua
 from tests.support.dnsclient import ask
 from tests.support.gate import Gate
@@ -272,6 +282,18 @@ async def test_a_server_without_lua_records_is_told_before_anything_is_lost(tmp_
         change = await when_it_can(lambda: write(provider, where, desired(za=1, zb=1)))
         assert (await provider.verify(where, change, deadline())).in_sync
         await provider.close()
+
+
+async def test_the_api_key_may_all_or_nothing(pdns: Pdns) -> None:
+    provider = make(pdns)
+    assert isinstance(provider, ChecksRights)
+    assert await provider.missing_rights([route()], deadline()) == []
+    await provider.close()
+    wrong = make(pdns, key="wrong")
+    assert isinstance(wrong, ChecksRights)
+    with pytest.raises(Misconfigured, match="401"):
+        await wrong.missing_rights([route()], deadline())
+    await wrong.close()
 
 
 async def test_what_is_wrong_with_the_settings_is_named(pdns: Pdns) -> None:

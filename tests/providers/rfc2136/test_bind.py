@@ -11,13 +11,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dns.update
 import pytest
 
 from steerd.config.secrets import resolve
 from steerd.model.fleet import Fleet, ProviderSpec, Secret
 from steerd.model.route import Desired, Fence, Member, Route, Target
 from steerd.providers import registry, rfc2136
-from steerd.providers.base import Change, Conflict, Context, Misconfigured, Provider, Refused, Unreachable
+from steerd.providers.base import (
+    Change,
+    ChecksRights,
+    Conflict,
+    Context,
+    Misconfigured,
+    Provider,
+    Refused,
+    Unreachable,
+    Untold,
+)
+from steerd.providers.rfc2136 import client
 from tests.support.dnsclient import ask
 from tests.support.named import Named
 from tests.support.servers import free_port
@@ -342,6 +354,51 @@ async def test_the_update_policy_of_the_readme_is_enough_and_no_more(tmp_path: P
         assert (await provider.verify(where, change, deadline())).in_sync
         with pytest.raises(Refused):
             await write(provider, route(), BOTH)
+        assert await missing(provider, where) == []
+        other = route(("A",), "mail.acme.example")
+        told = [f"update of {name} (REFUSED)" for name in ("mail.acme.example A", "_steerd.mail.acme.example TXT")]
+        assert await missing(provider, other) == told
+
+
+async def missing(provider: Provider, *routes: Route) -> list[str]:
+    assert isinstance(provider, ChecksRights)
+    return list(await provider.missing_rights(routes, deadline()))
+
+
+async def test_asking_for_rights_changes_nothing(named: Named) -> None:
+    provider, empty, full = make(named), route(("A", "AAAA")), route(("A", "AAAA"))
+    await write(provider, full, BOTH)
+    serial = named.query(named.zone, "SOA")
+    names = [(name, kind) for of in (empty, full) for name, kind in ((of.name, "A"), (of.name, "AAAA"))]
+    names += [(f"_steerd.{of.name}", "TXT") for of in (empty, full)]
+    before = {at: named.query(*at) for at in names}
+    assert await missing(provider, empty, full) == []
+    assert {at: named.query(*at) for at in names} == before
+    assert named.query(named.zone, "SOA") == serial, "no update was carried out: secondaries have nothing to fetch"
+    reader = await missing(make(named, key="reader"), full)
+    assert len(reader) == 3
+    assert all("REFUSED" in told or "NOTAUTH" in told for told in reader)
+    assert not any(isinstance(told, Untold) for told in reader)
+
+
+async def test_a_write_in_between_is_no_right_that_lacks(named: Named, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The condition of the idle update fails; it is read and tried again, and gives up saying so."""
+    provider, where = make(named), route()
+    real, count = client.ask, itertools.count(10)
+
+    async def meddling(query: Any, *rest: Any) -> Any:
+        if isinstance(query, dns.update.UpdateMessage) and stubborn:
+            named.add(where.name, "A", f"192.0.2.{next(count)}")
+        stubborn[:] = stubborn[1:]
+        return await real(query, *rest)
+
+    stubborn = [True]
+    monkeypatch.setattr(client, "ask", meddling)
+    assert await missing(provider, where) == []
+    stubborn = [True] * 100
+    told = await missing(provider, where)
+    assert all(isinstance(t, Untold) for t in told)
+    assert "NXRRSET" in told[0]
 
 
 async def test_a_zone_that_takes_no_updates(tmp_path: Path) -> None:

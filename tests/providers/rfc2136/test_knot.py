@@ -14,7 +14,7 @@ import pytest
 from steerd.model.fleet import Fleet, ProviderSpec, Secret
 from steerd.model.route import Desired, Fence, Member, Route, Target
 from steerd.providers import registry, rfc2136
-from steerd.providers.base import Change, Conflict, Context, Misconfigured, Provider, Refused, Unreachable
+from steerd.providers.base import Change, ChecksRights, Conflict, Context, Misconfigured, Provider, Refused, Unreachable
 from tests.support.dnsclient import ask
 from tests.support.knot import Knot
 
@@ -123,3 +123,25 @@ async def test_the_acl_of_the_readme_is_enough_and_no_more(tmp_path: Path) -> No
         assert (await provider.verify(where, change, deadline())).in_sync
         with pytest.raises((Refused, Misconfigured)):
             await write(provider, route(), BOTH)
+        assert isinstance(provider, ChecksRights)
+        assert await provider.missing_rights([where], deadline()) == []
+        told = await provider.missing_rights([route(("A",), "mail.acme.example")], deadline())
+        assert [t.split(" (")[0] for t in told] == [
+            "update of mail.acme.example A",
+            "update of _steerd.mail.acme.example TXT",
+        ]
+
+
+async def test_asking_for_rights_changes_nothing(knot: Knot) -> None:
+    provider, empty, full = make(knot), route(("A", "AAAA")), route(("A", "AAAA"))
+    await write(provider, full, BOTH)
+    assert isinstance(provider, ChecksRights)
+    serial, before = knot.query(knot.zone, "SOA"), [knot.query(full.name, k) for k in ("A", "AAAA")]
+    assert await provider.missing_rights([empty, full], deadline()) == []
+    assert [knot.query(full.name, k) for k in ("A", "AAAA")] == before
+    assert knot.query(empty.name) == []
+    assert knot.query(knot.zone, "SOA") == serial
+    reader = make(knot, key="reader")
+    assert isinstance(reader, ChecksRights)
+    with pytest.raises(Misconfigured, match="does not know the TSIG key"):
+        await reader.missing_rights([full], deadline())  # Knot lets a key that no ACL names not even read

@@ -12,7 +12,7 @@ import pytest
 
 from steerd.model.route import Fence, Observed, Route
 from steerd.providers.base import Conflict, Misconfigured, Provider, Refused, Throttled
-from steerd.providers.route53.records import fence_in, txt_value
+from steerd.providers.batch import fence_in, txt_value
 from tests.support.aws.model import AwsError
 from tests.support.aws.route53 import LocalRoute53, NameServer
 from tests.support.aws.steer import build, deadline, desired, fence, prepare, route, write

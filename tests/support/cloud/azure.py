@@ -21,9 +21,17 @@ __all__ = ["LocalTrafficManager", "azure_error"]
 
 _BASE = next(c for c in models.ProfileProperties.__mro__ if c.__name__ == "Model")
 
-_PATH = re.compile(
-    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/trafficmanagerprofiles/([^/]+)"
-)
+_GROUP = r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/trafficmanagerprofiles"
+
+_PATH = re.compile(rf"{_GROUP}/([^/]+)")
+
+
+_PERMISSIONS = re.compile(rf"({_PATH.pattern})/providers/Microsoft\.Authorization/permissions")
+"""Permissions - List For Resource, version 2022-04-01 (azure-mgmt-authorization 4.0.0: PermissionsOperations.list_for_resource)."""
+
+
+_PROFILES = re.compile(_GROUP)
+"""Profiles - List By Resource Group."""
 
 
 def azure_error(status: int, code: str, message: str) -> HttpError:
@@ -67,6 +75,8 @@ class LocalTrafficManager(JsonServer):
         super().__init__()
         self.token, self.grants = "azure-token", 0
         self.profiles: dict[str, dict[str, Any]] = {}
+        self.permissions: list[dict[str, Any]] | None = None
+        """Those of the caller's roles, one to a page; None: they may not even be listed."""
 
     def give_credentials(self, patch: pytest.MonkeyPatch) -> None:
         """A managed identity as an App Service has it, found by the default chain."""
@@ -123,6 +133,10 @@ class LocalTrafficManager(JsonServer):
                 "resource": resource,
                 "token_type": "Bearer",
             }
+        if _PERMISSIONS.fullmatch(asked.path):
+            return self._permitted(asked)
+        if _PROFILES.fullmatch(asked.path):
+            return self._listed(asked)
         found = _PATH.fullmatch(asked.path)
         if found is None or not re.fullmatch(r"\d{4}-\d\d-\d\d", asked.query.get("api-version", "")):
             raise azure_error(400, "MissingApiVersionParameter", f"{asked.path} {dict(asked.query)}")
@@ -135,6 +149,27 @@ class LocalTrafficManager(JsonServer):
         elif asked.method != "GET":
             raise azure_error(405, "MethodNotAllowed", asked.method)
         return copy.deepcopy(standing)
+
+    def _permitted(self, asked: Asked) -> Any:
+        if asked.query.get("api-version") != "2022-04-01":
+            raise azure_error(400, "InvalidApiVersionParameter", str(dict(asked.query)))
+        if self.permissions is None:
+            text = "does not have authorization to perform action 'Microsoft.Authorization/permissions/read'"
+            raise azure_error(403, "AuthorizationFailed", f"The client {text}")
+        return self._page(asked, self.permissions)
+
+    def _listed(self, asked: Asked) -> Any:
+        if asked.query.get("api-version") != "2022-04-01":
+            raise azure_error(400, "InvalidApiVersionParameter", str(dict(asked.query)))
+        return self._page(asked, [copy.deepcopy(p) for _, p in sorted(self.profiles.items())])
+
+    def _page(self, asked: Asked, rows: list[dict[str, Any]]) -> Any:
+        """One row to a page; the way to the next one as ARM writes it."""
+        if asked.method != "GET":
+            raise azure_error(405, "MethodNotAllowed", asked.method)
+        page = int(asked.query.get("$skipToken", "0"))
+        more = f"{self.url}{asked.path}?api-version={asked.query['api-version']}&$skipToken={page + 1}"
+        return {"value": rows[page : page + 1], **({"nextLink": more} if page + 1 < len(rows) else {})}
 
     def _patch(self, standing: dict[str, Any], body: dict[str, Any]) -> None:
         check(models.Profile, body)

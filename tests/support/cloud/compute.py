@@ -69,6 +69,20 @@ class LocalCompute(GoogleServer):
     def compute_backendServices_get(self, project: str, backendService: str) -> Any:  # noqa: N803  the API's words
         return self._service(backendService)
 
+    def compute_backendServices_testIamPermissions(self, project: str, resource: str, body: dict[str, Any]) -> Any:
+        self._service(resource)
+        return self.granted(body, "compute.backendServices.")
+
+    def compute_networkEndpointGroups_testIamPermissions(
+        self, project: str, zone: str, resource: str, body: dict[str, Any]
+    ) -> Any:
+        return self.granted(body, "compute.networkEndpointGroups.")
+
+    def compute_instanceGroups_testIamPermissions(
+        self, project: str, zone: str, resource: str, body: dict[str, Any]
+    ) -> Any:
+        return self.granted(body, "compute.instanceGroups.")
+
     def compute_backendServices_patch(self, project: str, backendService: str, body: dict[str, Any]) -> Any:  # noqa: N803
         standing = self._service(backendService)
         if body.get("fingerprint") != standing["fingerprint"]:

@@ -43,9 +43,16 @@ class Discovery:
 
     def _pattern(self, method: dict[str, Any]) -> re.Pattern[str]:
         path = self.document["servicePath"] + method["path"]
-        parts = re.split(r"\{\+?(\w+)\}", path)
-        made = "".join(re.escape(p) if n % 2 == 0 else f"(?P<{p}>[^/]+)" for n, p in enumerate(parts))
-        return re.compile("/" + made)
+        parts = re.split(r"\{(\+?\w+)\}", path)
+        places = [self._place(p, method) for p in parts[1::2]]
+        texts = [re.escape(p) for p in parts[::2]]
+        return re.compile("/" + "".join(t + p for t, p in zip(texts, [*places, ""], strict=True)))
+
+    def _place(self, name: str, method: dict[str, Any]) -> str:
+        """`{+name}` stands for several segments of a path, by the parameter's own pattern (RFC 6570, 3.2.3)."""
+        if not name.startswith("+"):
+            return f"(?P<{name}>[^/]+)"
+        return f"(?P<{name[1:]}>{method['parameters'][name[1:]].get('pattern', '.+').strip('^$')})"
 
     def _schema(self, node: Any, needed: set[str]) -> Any:
         """A discovery schema as JSON Schema; `needed` gathers the names it refers to."""
@@ -116,6 +123,8 @@ class GoogleServer(JsonServer):
         super().__init__()
         self.token = "ya29.tests"
         self.called: list[str] = []
+        self.lacks: set[str] = set()
+        """Permissions that the caller has not."""
         self.grants = 0
 
     def authorize(self, asked: Asked) -> None:
@@ -136,6 +145,13 @@ class GoogleServer(JsonServer):
         wrong = complaint(document.validator(method["response"]["$ref"]), made)
         assert wrong is None, f"this server itself answers {method['id']} wrongly: {wrong}"
         return made
+
+    def granted(self, body: dict[str, Any], about: str) -> Any:
+        """The answer of a `testIamPermissions`: what was asked for, less what lacks. Only permissions on `about` may be asked."""
+        asked = body["permissions"]
+        if wrong := [p for p in asked if not p.startswith(about) or "*" in p]:
+            raise google_error(400, "invalid", f"Permission {wrong[0]} is not valid for this resource.")
+        return {"permissions": [p for p in asked if p not in self.lacks]}
 
     def serve(self, method: str, url: str, headers: Any, body: bytes) -> Any:
         if url == "/token":  # a form, not JSON

@@ -12,7 +12,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from kubernetes_asyncio.client import V1ObjectMeta
+from kubernetes_asyncio.client import (
+    V1ObjectMeta,
+    V1ResourceAttributes,
+    V1SelfSubjectAccessReview,
+    V1SelfSubjectAccessReviewSpec,
+)
 
 from tests.support.cloud.http import Asked, HttpError, JsonServer
 from tests.support.cloud.schemas import Validator, complaint, strict
@@ -51,6 +56,8 @@ class LocalKubernetes(JsonServer):
         self.token, self.accepts, self.resolved = token, True, "True"
         self.routes: dict[tuple[str, str], dict[str, Any]] = {}
         self._version = 0
+        self.denied: set[str] = set()
+        """Verbs that RBAC does not grant on HTTPRoutes; `review`: not even the question."""
 
     def kubeconfig(self, directory: Path, url: str | None = None, token: str | None = None) -> str:
         """The path of one, in JSON, which is YAML."""
@@ -129,6 +136,8 @@ class LocalKubernetes(JsonServer):
             raise status(401, "Unauthorized", "Unauthorized")
 
     def answer(self, asked: Asked) -> Any:
+        if asked.path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" and asked.method == "POST":
+            return 201, self._review(asked.body)
         found = _PATH.fullmatch(asked.path)
         if found is None:
             raise status(404, "NotFound", "the server could not find the requested resource")
@@ -144,6 +153,23 @@ class LocalKubernetes(JsonServer):
         if asked.query.get("fieldValidation") != "Strict":
             raise status(400, "BadRequest", "this stand-in wants fieldValidation=Strict")
         return self._patched(self.get(name, namespace), asked.body)
+
+    def _review(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Fields are those of the Kubernetes client's own models."""
+        if "review" in self.denied:
+            raise status(403, "Forbidden", 'selfsubjectaccessreviews is forbidden: User "steerd" cannot create it')
+        spec = body.get("spec", {})
+        attributes = spec.get("resourceAttributes", {})
+        models = ((body, V1SelfSubjectAccessReview), (spec, V1SelfSubjectAccessReviewSpec))
+        for given, model in (*models, (attributes, V1ResourceAttributes)):
+            if unknown := set(given) - set(model.attribute_map.values()):
+                raise status(400, "BadRequest", f"strict decoding error: unknown field {unknown}")
+        if (body["apiVersion"], body["kind"]) != ("authorization.k8s.io/v1", "SelfSubjectAccessReview"):
+            raise status(400, "BadRequest", f"the object provided is unrecognized: {body}")
+        group = "gateway.networking.k8s.io"
+        ours = (attributes.get("group"), attributes.get("resource")) == (group, "httproutes")
+        allowed = ours and attributes["verb"] in {"get", "patch"} - self.denied
+        return {**body, "status": {"allowed": allowed, "reason": "RBAC" if allowed else ""}}
 
     def _patched(self, old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
         new = merged(old, patch)
