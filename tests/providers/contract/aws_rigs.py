@@ -122,7 +122,46 @@ class ArcRig(Rig):
         self.cluster.put({route.settings["controls"][target]: "Off"})
 
 
-class ElbRig(Rig):
+class WeightsRig(Rig):
+    """Of a server that tells the weights of one resource, by target."""
+
+    server: Any
+
+    def settings(self, **changed: Any) -> dict[str, Any]:
+        return {"endpoint_url": self.server.url, "calls_per_s": 1000.0, **changed}
+
+    def resource(self, route: Route) -> str:
+        """What the route names."""
+        raise NotImplementedError
+
+    def named(self, target: str) -> str:
+        """A target as the server calls it."""
+        return target
+
+    def provider(self) -> Provider:
+        return registry.build(context(self.kind, self.settings()))
+
+    def serving(self, route: Route) -> set[str]:
+        weights = self.server.weights(self.resource(route))
+        return {z for z in ZONES if weights.get(self.named(z))}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            settings = self.settings(endpoint_url=f"http://127.0.0.1:{port}", timeout=1.0)
+            yield registry.build(context(self.kind, settings))
+
+    def add_foreign(self, route: Route) -> None:
+        self.server.set_weight(self.resource(route), "theirs", 9)
+
+    def has_foreign(self, route: Route) -> bool:
+        return bool(self.server.weights(self.resource(route))["theirs"] == 9)
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self.server.set_weight(self.resource(route), self.named(target), 0)
+
+
+class ElbRig(WeightsRig):
     kind = "elbv2"
 
     def __init__(self) -> None:
@@ -131,11 +170,10 @@ class ElbRig(Rig):
         self.server.start()
 
     def settings(self, **changed: Any) -> dict[str, Any]:
-        given = {"endpoint_url": self.server.url, "aws_region": "eu-west-1", "calls_per_s": 1000.0}
-        return {**given, **changed}
+        return super().settings(aws_region="eu-west-1", **changed)
 
-    def provider(self) -> Provider:
-        return registry.build(context(self.kind, self.settings()))
+    def resource(self, route: Route) -> str:
+        return str(route.settings["rule"])
 
     def route(self) -> Route:
         made = super().route()
@@ -148,26 +186,8 @@ class ElbRig(Rig):
         rule = self.server.listener.replace(":listener/", ":listener-rule/") + "/ffffffffffffffff"
         return replace(super().missing(), types=(), settings={"rule": rule, "target_groups": {"za": group_arn("za")}})
 
-    def serving(self, route: Route) -> set[str]:
-        return {z for z, w in self.server.weights(route.settings["rule"]).items() if w and z in ZONES}
 
-    @contextmanager
-    def mute(self) -> Iterator[Provider]:
-        with black_hole() as port:
-            settings = self.settings(endpoint_url=f"http://127.0.0.1:{port}", timeout=1.0)
-            yield registry.build(context(self.kind, settings))
-
-    def add_foreign(self, route: Route) -> None:
-        self.server.set_weight(route.settings["rule"], "theirs", 9)
-
-    def has_foreign(self, route: Route) -> bool:
-        return self.server.weights(route.settings["rule"])["theirs"] == 9
-
-    def outsider_removes(self, route: Route, target: str) -> None:
-        self.server.set_weight(route.settings["rule"], target, 0)
-
-
-class AcceleratorRig(Rig):
+class AcceleratorRig(WeightsRig):
     kind = "global-accelerator"
 
     def __init__(self) -> None:
@@ -175,11 +195,11 @@ class AcceleratorRig(Rig):
         self.server = LocalAccelerator()
         self.server.start()
 
-    def settings(self, **changed: Any) -> dict[str, Any]:
-        return {"endpoint_url": self.server.url, "calls_per_s": 1000.0, **changed}
+    def resource(self, route: Route) -> str:
+        return str(route.settings["group"])
 
-    def provider(self) -> Provider:
-        return registry.build(context(self.kind, self.settings()))
+    def named(self, target: str) -> str:
+        return resource_arn(target)
 
     def route(self) -> Route:
         group = self.server.add_group({resource_arn(z): 0 for z in ZONES})
@@ -190,25 +210,6 @@ class AcceleratorRig(Rig):
         group = self.server.add_group({}).replace("/endpoint-group/", "/endpoint-group/f")
         settings = {"group": group, "endpoints": {"za": resource_arn("za")}}
         return replace(super().missing(), types=(), settings=settings)
-
-    def serving(self, route: Route) -> set[str]:
-        weights = self.server.weights(route.settings["group"])
-        return {z for z in ZONES if weights.get(resource_arn(z), 0)}
-
-    @contextmanager
-    def mute(self) -> Iterator[Provider]:
-        with black_hole() as port:
-            settings = self.settings(endpoint_url=f"http://127.0.0.1:{port}", timeout=1.0)
-            yield registry.build(context(self.kind, settings))
-
-    def add_foreign(self, route: Route) -> None:
-        self.server.set_weight(route.settings["group"], "theirs", 9)
-
-    def has_foreign(self, route: Route) -> bool:
-        return self.server.weights(route.settings["group"])["theirs"] == 9
-
-    def outsider_removes(self, route: Route, target: str) -> None:
-        self.server.set_weight(route.settings["group"], resource_arn(target), 0)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,43 @@ from tests.support.cloud.kubernetes import LocalKubernetes
 from tests.support.cloud.receiver import Receiver
 
 
-class WebhookRig(Rig):
+class WeightsRig(Rig):
+    """Of a server that tells the weights by target."""
+
+    server: Any
+
+    def made(self, url: str) -> Provider:
+        """A provider that asks `url`."""
+        raise NotImplementedError
+
+    def weights(self, route: Route) -> Mapping[str, float]:
+        """As the server has them now."""
+        found: Mapping[str, float] = self.server.weights(route.name)
+        return found
+
+    def provider(self) -> Provider:
+        return self.made(self.server.url)
+
+    def serving(self, route: Route) -> set[str]:
+        weights = self.weights(route)
+        return {z for z in ZONES if weights.get(z)}
+
+    @contextmanager
+    def mute(self) -> Iterator[Provider]:
+        with black_hole() as port:
+            yield self.made(f"http://127.0.0.1:{port}")
+
+    def add_foreign(self, route: Route) -> None:
+        self.server.edit(route.name, {"foreign": 33})
+
+    def has_foreign(self, route: Route) -> bool:
+        return self.weights(route)["foreign"] == 33
+
+    def outsider_removes(self, route: Route, target: str) -> None:
+        self.server.edit(route.name, {target: 0})
+
+
+class WebhookRig(WeightsRig):
     kind = "webhook"
 
     def __init__(self) -> None:
@@ -37,30 +73,12 @@ class WebhookRig(Rig):
         settings = {"url": url, "secret": Secret("env", "HOOK"), "calls_per_s": 1000.0}
         return registry.build(context("webhook", settings, self.server.secret))
 
-    def provider(self) -> Provider:
-        return self.made(self.server.url)
-
-    def serving(self, route: Route) -> set[str]:
+    def weights(self, route: Route) -> Mapping[str, float]:
         with self.server.lock:
-            return {z for z, w in self.server.state(route.name)["weights"].items() if w and z in ZONES}
-
-    @contextmanager
-    def mute(self) -> Iterator[Provider]:
-        with black_hole() as port:
-            yield self.made(f"http://127.0.0.1:{port}")
-
-    def add_foreign(self, route: Route) -> None:
-        self.server.edit(route.name, {"foreign": 5})
-
-    def has_foreign(self, route: Route) -> bool:
-        weights: dict[str, Any] = self.server.state(route.name)["weights"]
-        return bool(weights["foreign"] == 5)
-
-    def outsider_removes(self, route: Route, target: str) -> None:
-        self.server.edit(route.name, {target: 0})
+            return dict(self.server.state(route.name)["weights"])
 
 
-class GatewayRig(Rig):
+class GatewayRig(WeightsRig):
     kind = "gateway-api"
 
     def __init__(self, directory: Path) -> None:
@@ -69,32 +87,14 @@ class GatewayRig(Rig):
         self.server = LocalKubernetes()
         self.server.start()
 
-    def provider(self) -> Provider:
-        path = self.server.kubeconfig(self.directory)
+    def made(self, url: str) -> Provider:
+        path = self.server.kubeconfig(self.directory, None if url == self.server.url else url)
         return registry.build(context("gateway-api", {"kubeconfig": path, "calls_per_s": 1000.0}))
 
     def route(self) -> Route:
         made = super().route()
         self.server.add(made.name, dict.fromkeys(ZONES, 1))
         return made
-
-    def serving(self, route: Route) -> set[str]:
-        return {z for z, w in self.server.weights(route.name).items() if w and z in ZONES}
-
-    @contextmanager
-    def mute(self) -> Iterator[Provider]:
-        with black_hole() as port:
-            path = self.server.kubeconfig(self.directory, f"http://127.0.0.1:{port}")
-            yield registry.build(context("gateway-api", {"kubeconfig": path}))
-
-    def add_foreign(self, route: Route) -> None:
-        self.server.edit(route.name, {"foreign": 5})
-
-    def has_foreign(self, route: Route) -> bool:
-        return self.server.weights(route.name)["foreign"] == 5
-
-    def outsider_removes(self, route: Route, target: str) -> None:
-        self.server.edit(route.name, {target: 0})
 
 
 class CloudDnsRig(Rig):
@@ -147,7 +147,7 @@ def clouddns_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         rig.server.stop()
 
 
-class ComputeRig(Rig):
+class ComputeRig(WeightsRig):
     kind = "gcp-backend"
 
     def __init__(self) -> None:
@@ -160,8 +160,8 @@ class ComputeRig(Rig):
         settings = {"project": "acme", "endpoint_url": url, "calls_per_s": 1000.0}
         return registry.build(context("gcp-backend", settings))
 
-    def provider(self) -> Provider:
-        return self.made(self.server.url)
+    def weights(self, route: Route) -> Mapping[str, float]:
+        return self.server.percents(route.name)
 
     def desired(self, route: Route, weights: dict[str, int]) -> Desired:
         return super().desired(route, {z: max(w, 10) if w else 0 for z, w in weights.items()})
@@ -175,23 +175,6 @@ class ComputeRig(Rig):
     def missing(self) -> Route:
         return replace(super().missing(), name="missing")
 
-    def serving(self, route: Route) -> set[str]:
-        return {z for z, p in self.server.percents(route.name).items() if p and z in ZONES}
-
-    @contextmanager
-    def mute(self) -> Iterator[Provider]:
-        with black_hole() as port:
-            yield self.made(f"http://127.0.0.1:{port}")
-
-    def add_foreign(self, route: Route) -> None:
-        self.server.edit(route.name, {"foreign": 33})
-
-    def has_foreign(self, route: Route) -> bool:
-        return self.server.percents(route.name)["foreign"] == 33
-
-    def outsider_removes(self, route: Route, target: str) -> None:
-        self.server.edit(route.name, {target: 0})
-
 
 @pytest.fixture(scope="module")
 def compute_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
@@ -202,7 +185,7 @@ def compute_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         rig.server.stop()
 
 
-class TrafficManagerRig(Rig):
+class TrafficManagerRig(WeightsRig):
     kind = "azure-trafficmanager"
 
     def __init__(self) -> None:
@@ -214,30 +197,10 @@ class TrafficManagerRig(Rig):
         settings = {"subscription": "s1", "resource_group": "rg", "endpoint_url": url, "calls_per_s": 1000.0}
         return registry.build(context("azure-trafficmanager", settings))
 
-    def provider(self) -> Provider:
-        return self.made(self.server.url)
-
     def route(self) -> Route:
         made = super().route()
         self.server.add(made.name, dict.fromkeys(ZONES, 1))
         return made
-
-    def serving(self, route: Route) -> set[str]:
-        return {z for z, w in self.server.weights(route.name).items() if w and z in ZONES}
-
-    @contextmanager
-    def mute(self) -> Iterator[Provider]:
-        with black_hole() as port:
-            yield self.made(f"http://127.0.0.1:{port}")
-
-    def add_foreign(self, route: Route) -> None:
-        self.server.edit(route.name, {"foreign": 33})
-
-    def has_foreign(self, route: Route) -> bool:
-        return self.server.weights(route.name)["foreign"] == 33
-
-    def outsider_removes(self, route: Route, target: str) -> None:
-        self.server.edit(route.name, {target: 0})
 
 
 @pytest.fixture(scope="module")
