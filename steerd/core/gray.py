@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import floor, sqrt
+from math import floor, log, sqrt
 
 from steerd.core.quorum import EndpointBoard, EndpointState
 from steerd.core.timers import Timers
@@ -31,9 +31,10 @@ _MIN_SAMPLES = 30
 _ABOVE = 0.15
 _WITHIN = 0.05
 """Enter 15 points above the service's lower-quartile endpoint, leave within 5 of it."""
-_SIGMAS = 6.0
-"""... and so far above it that chance does not explain it: every endpoint is judged every 10 s, 8.6 million times a day in a fleet
-of 1000, and with few voices 15 points are only 4 standard deviations where a fifth of all looks gets lost."""
+_LUCK = 25.0
+"""... and so far above it that chance does not explain it: less likely than e^-25. Every endpoint is judged every 10 s, 8.6 million
+times a day in a fleet of 1000; where a fifth of all looks gets lost, 15 points come by chance every day, and even 6 standard
+deviations every few days, as such rates stray further up than a normal distribution does."""
 _SUPPORT = 0.5
 _SUPPORT_DOWN = 0.6
 """What each supporting voice sees at least, as a part of the entering rate: 10% of 20% for degraded, 30% of 50% for down."""
@@ -255,7 +256,7 @@ class GrayBand:
         rates, samples = series.rates((v.zone for v in state.voices), short=short)
         if series.down if short else series.degraded:
             return not rates or not (mean <= leave + _TINY or mean <= others + _WITHIN + _TINY)
-        if samples < _MIN_SAMPLES or mean < max(enter, others + _above(mean, others, samples)) - _TINY:
+        if samples < _MIN_SAMPLES or mean < max(enter, others + _ABOVE) - _TINY or _lucky(mean, others, samples):
             return False
         behind = [v for v in state.voices if rates.get(v.zone, 0.0) >= support * enter - _TINY]
         quorum = self._fleet.quorum
@@ -267,13 +268,19 @@ class GrayBand:
         return max((s.mean_short for s in self.hot.get(endpoint, {}).values()), default=0.0)
 
 
-def _above(mean: float, others: float, samples: int) -> float:
-    """How far over the rate of the others an endpoint must be, to be told from one that is unlucky: 0..1.
+def _lucky(mean: float, others: float, samples: int) -> bool:
+    """Whether an endpoint like the others may fail so much by chance (Chernoff's bound: the chance is at most e^-(samples x KL)).
 
-    Deviations are of the rate between the two: with few samples the lower quartile has been lucky as much as the endpoint unlucky.
+    The lower quartile has been lucky itself: the others' rate is taken a standard deviation above it, and where they had no
+    failure at all, as if each had had one.
     """
-    between = (mean + others) / 2.0
-    return max(_ABOVE, _SIGMAS * sqrt(between * (1.0 - between) / samples))
+    usual = max(others + sqrt(others * (1.0 - others) / samples), 1.0 / samples)
+    if mean <= usual or usual >= 1.0:
+        return True
+    divergence = mean * log(mean / usual)
+    if mean < 1.0:
+        divergence += (1.0 - mean) * log((1.0 - mean) / (1.0 - usual))
+    return samples * divergence < _LUCK
 
 
 def _lower_quartile(hot: list[float], size: int) -> float:

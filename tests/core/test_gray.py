@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import comb, sqrt
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steerd.core.gray import trimmed_mean
+from steerd.core.gray import _lucky, trimmed_mean
 from steerd.model.vote import Verdict
 from tests.support.bench import Bench
 from tests.support.fleets import make_fleet
@@ -145,9 +146,9 @@ def test_everybody_losing_the_same_blames_nobody_and_one_who_loses_more_stands_o
 @pytest.mark.parametrize(
     ("regions", "rate", "expected"),
     [
-        pytest.param({"eu": 3, "us": 2}, 0.37, [], id="five voices: chance explains it"),
-        pytest.param({"eu": 3, "us": 2}, 0.45, ["degraded"], id="five voices: too much for chance"),
-        pytest.param({"eu": 4, "us": 4}, 0.37, ["degraded"], id="eight voices tell more"),
+        pytest.param({"eu": 3, "us": 2}, 0.43, [], id="five voices: chance explains it"),
+        pytest.param({"eu": 3, "us": 2}, 0.49, ["degraded"], id="five voices: too much for chance"),
+        pytest.param({"eu": 4, "us": 4}, 0.43, ["degraded"], id="eight voices tell more"),
     ],
 )
 def test_among_many_lost_looks_few_voices_must_see_more(
@@ -169,3 +170,20 @@ def test_a_config_without_the_endpoint_forgets_it() -> None:
     del bench.losing["eua-1"]
     bench.reload(replace(bench.fleet, services=(replace(chat, endpoints=chat.endpoints[1:]),)), accepted=True)
     assert bench.engine.world.gray.hot == {}
+
+
+@pytest.mark.parametrize("usual", [0.02, 0.05, 0.1, 0.2, 0.3])
+@pytest.mark.parametrize("samples", [60, 108, 180, 324])
+def test_chance_alone_is_no_blame_in_a_year_of_a_large_fleet(usual: float, samples: int) -> None:
+    """The exact binomial chance of as many failures as it takes, beside a quartile that was as lucky as quartiles are."""
+    others = max(0.0, usual - 0.674 * sqrt(usual * (1.0 - usual) / samples))
+    enough = next(n for n in range(samples + 1) if n / samples > others and not _lucky(n / samples, others, samples))
+    chance = sum(comb(samples, n) * usual**n * (1.0 - usual) ** (samples - n) for n in range(enough, samples + 1))
+    assert chance * 8.64e6 * 365 < 0.01
+
+
+def test_what_no_chance_explains_is_told_as_soon_as_there_are_samples() -> None:
+    assert not _lucky(0.5, 0.0, 30)
+    assert not _lucky(1.0, 0.2, 30)
+    assert _lucky(0.2, 0.0, 30)
+    assert not _lucky(0.2, 0.0, 90)
