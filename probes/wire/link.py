@@ -30,6 +30,7 @@ WAIT: Final = 3
 
 # `socket.socket` is this class with conveniences that cost a microsecond a connection.
 _SOCKET = socket.SocketType
+_FAR: Final = 16
 _UNDER_WAY: Final = (errno.EINPROGRESS, 0)
 _KIND = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 
@@ -38,11 +39,11 @@ class Link:
     """One origin's connection. `state` is IDLE between two asks, when `sock` is the connection kept for the next, if any.
 
     Who inherits says what follows: `_words` is what to send once it is open, `_heard` is called when there is something to read,
-    `_broken` for an error of the network, `_raised` for any other. Times are those of `time.monotonic`, 0.0 for what did not happen.
+    `_broken` for an error of the network, `_raised` for any other. Times are of `time.monotonic`, 0.0 for what did not happen.
     """
 
     __slots__ = (
-        "_near",
+        "_far",
         "_renewed",
         "_resume",
         "_session",
@@ -72,9 +73,9 @@ class Link:
         self.handle = self._event
         self.connect_at = self.connected_at = self.tls_at = self.sent_at = 0.0
         self._unsent = b""
-        self._near = origin.tls is None
-        """A connection may be open as soon as it was asked for: on one host the kernels shake hands within the call. Then the
-        request follows at once, and `epoll` has one thing to tell instead of two. False from the first time that it was not.
+        self._far = 0
+        """How many connects from now are not expected to be over at once. On one host the kernel shakes hands within the call:
+        then the request follows at once, and `epoll` has one thing to tell instead of two.
         """
         self._renewed = False
         """Connected for this ask alone."""
@@ -119,7 +120,7 @@ class Link:
             fd = self.fd = sock.fileno()
             code = sock.connect_ex(origin.address)
             if code in _UNDER_WAY:
-                events = ASKED if self._near and self._sent_at_once(sock) and self._renewed else EVENTS
+                events = ASKED if self._sent_at_once(sock) and self._renewed else EVENTS
                 self.engine.handlers[fd] = self.handle
                 self.engine.register(fd, events)
                 return
@@ -130,12 +131,15 @@ class Link:
 
     def _sent_at_once(self, sock: socket.SocketType) -> bool:
         """The connection is open, and took the whole request. Raises OSError where it could not be opened."""
+        if self._far or self.origin.tls is not None:
+            self._far -= self._far > 0
+            return False
         data = self._words()
         connected_at = monotonic()
         try:
             sent = sock.send(data)
         except BlockingIOError:
-            self._near = False
+            self._far = _FAR
             return False
         self.connected_at = connected_at
         self.sent_at = monotonic()

@@ -22,7 +22,7 @@ from steerd.agent.rows import Rows
 from steerd.agent.watchlist import Watch
 from steerd.core.verdict import Recheck
 
-__all__ = ["Beat", "Beats", "Due", "Scheduler"]
+__all__ = ["TICK_S", "Beat", "Beats", "Due", "Scheduler", "row_s"]
 
 IDLE_S = 3600.0
 """How long to sleep with nothing to do; a change of the watches wakes earlier."""
@@ -222,9 +222,9 @@ class Scheduler:
             return
         try:
             now = self._clock()
-            tick_s = row_s(self._start_due(now))
-            times = [at for at in (self._rows.next_at(), self._confirms.next_at()) if at is not None]
-            self._arm(max(min(times), now + tick_s) if times else now + IDLE_S)
+            soonest = now + row_s(self._start_due(now))
+            times = [at for at in (self._rows.next_at(soonest), self._confirms.next_at(soonest)) if at is not None]
+            self._arm(min(times, default=now + IDLE_S))
         except Exception as error:  # noqa: BLE001 - raised again by `run`
             self.fail(error)
 
