@@ -14,10 +14,13 @@ from probes.wire.deadlines import Deadlines
 if TYPE_CHECKING:
     from probes.wire.exchange import Exchange
 
-__all__ = ["EVENTS", "Engine"]
+__all__ = ["ASKED", "EVENTS", "Engine"]
 
 EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 """Registered once for a connection's whole life: edges cost no further system call."""
+
+ASKED: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+"""The same for a connection of one ask, whose request is away before there is anything to be told."""
 
 _BATCH = 256
 

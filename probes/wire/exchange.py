@@ -142,9 +142,9 @@ class Exchange(Link):
             total_s=end_at - self.start_at,
         )
 
-    def _opened(self) -> None:
+    def _words(self) -> bytes:
         request = self._request
-        self._send(request.head + self._ident + (request.tail_last if self._renewed else request.tail))
+        return request.head + self._ident + (request.tail_last if self._renewed else request.tail)
 
     # -- the answer ---------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ import aiohttp
 
 from probes.probe import Probe
 from steerd import __version__
+from steerd.agent.garbage import Garbage
 from steerd.agent.lag import LagMonitor
 from steerd.agent.looker import Looker, close_probes
 from steerd.agent.looks import Looks
@@ -91,6 +92,7 @@ class Agent:
         self._box = BallotBox(name, time.time_ns(), version=__version__)
         self._running: _Running | None = None
         self._missed = 0
+        self._garbage = Garbage()
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -110,6 +112,7 @@ class Agent:
                     raise others.exceptions[0] if len(others.exceptions) == 1 else others from None
             finally:
                 self._running = None
+                self._garbage.release()
                 if running is not None:
                     await running.looks.looker.close()
 
@@ -121,6 +124,7 @@ class Agent:
         plan = watchlist(fleet, self.name)
         self._fleet, self._plan = fleet, plan
         if self._running is not None:
+            self._garbage.release()
             self._apply(self._running, plan)
 
     def _start(self, group: asyncio.TaskGroup, session: aiohttp.ClientSession) -> _Running:
@@ -180,7 +184,7 @@ class Agent:
         if gone:
             running.group.create_task(_retire(gone, self._longest_look_s(plan)))
         running.looks.configure(plan.watches, fleet.verdict.confirm_gap_s)
-        running.scheduler.set_watches(plan.watches)
+        running.scheduler.set_watches(plan.watches, made=lambda: self._garbage.settle(len(plan.watches)))
         running.references.set_urls(reference_urls(fleet, self.name))
         self._set_streams(running)
         running.voter.ask_full()
@@ -216,6 +220,7 @@ class Agent:
         if self._running is not None:
             self._running.voter.doubt.loop_lag(lag_s, now)
             self._running.voter.reconsider(now)
+            self._box.follow(now)  # all of a large fleet in one heartbeat would keep looks from their time
 
     def _on_references(self, failing: int, total: int) -> None:
         if self._running is not None:

@@ -114,8 +114,8 @@ class LaneBeat:
         elif delay_s > looks.worst_delay_s:
             looks.worst_delay_s = delay_s
         self._passed(duration_s, delay_s)
-        if self._doubt.shaken or looks.box.abstaining is not None:
-            looks.got_out()
+        if self._doubt.shaken:
+            looks.got_out(started + duration_s)
         return None
 
     async def _settle(self, outcome: Outcome) -> None:

@@ -127,11 +127,12 @@ class Looks:
             for recheck in seen.confirm:
                 self.scheduler.confirm(due.watch.key, recheck, self._confirm_gap_s)
 
-    def got_out(self) -> None:
-        """A look passed that changed no verdict. It may still end this agent's doubt of itself."""
-        self.doubt.looked()
-        if self.box.abstaining is not None:
-            self.voter.reconsider(asyncio.get_running_loop().time())
+    def got_out(self, now: float) -> None:
+        """A look passed that changed no verdict. It may still end this agent's doubt of itself; what only time ends is noticed with
+        the next pulse of the event loop (`steerd.agent.lag`), not thousands of times a second by looks.
+        """
+        if self.doubt.looked() and self.box.abstaining is not None:
+            self.voter.reconsider(now)
 
     def asked(self, confirm: Confirm) -> None:
         """A coordinator says: look at these now."""

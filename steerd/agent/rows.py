@@ -11,8 +11,8 @@ from typing import Generic, Protocol, TypeVar
 
 __all__ = ["ROW_S", "Rows", "Timed"]
 
-ROW_S = 0.01
-"""Seconds of one row."""
+ROW_S = 0.002
+"""Seconds of one row. Whole rows are taken without a look at what is in them, and only one is cut in two at each taking."""
 
 
 class Timed(Protocol):
@@ -58,6 +58,11 @@ class Rows(Generic[_T]):
                     del self._rows[heapq.heappop(order)]
         return due
 
-    def next_at(self) -> float | None:
-        """When the next thing is due; None where there is none."""
-        return min(thing.due for thing in self._rows[self._order[0]]) if self._order else None
+    def next_at(self, soonest: float) -> float | None:
+        """When the next thing is due, or `soonest` if that is later; None where there is none."""
+        if not self._order:
+            return None
+        row = self._order[0]
+        if (row + 1) * ROW_S <= soonest:
+            return soonest
+        return max(soonest, min(thing.due for thing in self._rows[row]))

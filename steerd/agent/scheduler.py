@@ -16,20 +16,27 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from steerd.agent.rows import Rows
 from steerd.agent.watchlist import Watch
 from steerd.core.verdict import Recheck
 
-__all__ = ["Beat", "Beats", "Due", "Scheduler"]
+__all__ = ["TICK_S", "Beat", "Beats", "Due", "Scheduler", "row_s"]
 
 IDLE_S = 3600.0
 """How long to sleep with nothing to do; a change of the watches wakes earlier."""
 
 TICK_S = 0.01
-"""Looks are started in rows at least this far apart: thousands a second then share timers and wake-ups, which on a quiet host cost
-more than the looks themselves. It is the start delay of a busy agent; an idle one starts each look on its time."""
+"""Looks are started in rows this far apart: thousands a second then share timers and wake-ups, which on a quiet host cost more
+than the looks themselves. It is the start delay of a busy agent; an idle one starts each look on its time."""
+
+_ROW_LOOKS: Final = 50
+"""Rows of more looks than this come closer together, as far as the rate takes them: the last look of a row waits for all others,
+so a long row is late by itself, and it has paid for its wake-up many times over."""
+
+_LEAST_TICK_S: Final = 0.002
+"""Event loops count milliseconds, and rows this short are long for another reason: this process is behind."""
 
 
 class Beat(Protocol):
@@ -144,8 +151,10 @@ class Scheduler:
         """Looks that are due and wait for a place."""
         return len(self.queue)
 
-    def set_watches(self, watches: Iterable[Watch]) -> None:
-        """Takes the watches of a config. A watch that stayed the same keeps its place. Call on the running loop."""
+    def set_watches(self, watches: Iterable[Watch], *, made: Callable[[], None] = lambda: None) -> None:
+        """Takes the watches of a config. A watch that stayed the same keeps its place. Call on the running loop. `made` is called
+        when all is made and no slot is worked out yet.
+        """
         wanted = {watch.key: watch for watch in watches}
         for key, job in list(self._jobs.items()):
             if wanted.get(key) != job.watch:
@@ -157,6 +166,7 @@ class Scheduler:
         for job in new:  # all that takes time before any slot is worked out: nobody is late because of it
             self._jobs[job.watch.key] = job
             self._make_beat(job)
+        made()
         now, wall = self._clock(), self._wall()
         for job in new:
             self._put(job, now, wall)
@@ -212,9 +222,9 @@ class Scheduler:
             return
         try:
             now = self._clock()
-            self._start_due(now)
-            times = [at for at in (self._rows.next_at(), self._confirms.next_at()) if at is not None]
-            self._arm(max(min(times), now + TICK_S) if times else now + IDLE_S)
+            soonest = now + row_s(self._start_due(now))
+            times = [at for at in (self._rows.next_at(soonest), self._confirms.next_at(soonest)) if at is not None]
+            self._arm(min(times, default=now + IDLE_S))
         except Exception as error:  # noqa: BLE001 - raised again by `run`
             self.fail(error)
 
@@ -231,7 +241,8 @@ class Scheduler:
 
     # -- looks --------------------------------------------------------------------------------------------------------
 
-    def _start_due(self, now: float) -> None:
+    def _start_due(self, now: float) -> int:
+        """Starts what is due. How many regular looks that was."""
         for confirm in self._confirms.take(now):
             if confirm.job.live:
                 queued = self.in_flight >= self._limit
@@ -240,7 +251,8 @@ class Scheduler:
                 self.queue.appendleft((confirm.job, due))
         self._fill()
         wall = self._wall()
-        for job in self._rows.take(now):
+        due_now = self._rows.take(now)
+        for job in due_now:
             if not job.live:
                 continue
             intended = job.due
@@ -257,6 +269,7 @@ class Scheduler:
             else:
                 self._begin(job, intended)
         self._fill()
+        return len(due_now)
 
     def _fill(self) -> None:
         while self.queue and self.in_flight < self._limit:
@@ -290,3 +303,8 @@ class Scheduler:
                     self.stir()
             else:
                 job.ended()
+
+
+def row_s(looks: int) -> float:
+    """Seconds from the begin of a row of `looks` to the next."""
+    return TICK_S if looks <= _ROW_LOOKS else max(_LEAST_TICK_S, TICK_S * _ROW_LOOKS / looks)

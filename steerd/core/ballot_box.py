@@ -295,8 +295,16 @@ class BallotBox:
 
         Most were looked at a moment ago: each is asked again when it may have become stale, not at every heartbeat.
         """
+        self._ask(set(self._silent), now)
+        return tuple(self._names[place] for place in sorted(self._silent))
+
+    def follow(self, now: float) -> None:
+        """Asks the votes that may have become stale by now, as `stale` does: called often, it leaves that little to do at once."""
+        self._ask(set(), now)
+
+    def _ask(self, asked: set[int], now: float) -> None:
+        """Which votes are stale: of these places in `_names`, and of those whose time has come."""
         pulses, silent = self._pulses, self._silent
-        asked = set(silent)
         while pulses and pulses[0][0] < now:
             asked.add(heapq.heappop(pulses)[1])
         for place in asked:
@@ -306,7 +314,6 @@ class BallotBox:
             else:
                 silent.discard(place)
                 heapq.heappush(pulses, (tracker.stale_after(now), place))
-        return tuple(self._names[place] for place in sorted(silent))
 
     def vote(self, endpoint: str) -> Vote:
         """What this agent says of one endpoint now. Raises KeyError for one it does not see."""

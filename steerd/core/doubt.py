@@ -61,10 +61,12 @@ class SelfDoubt:
         self._host_cause = cause
         self._add(1, cause, now)
 
-    def looked(self) -> None:
-        """A look got out of this host, whatever it found."""
+    def looked(self) -> bool:
+        """A look got out of this host, whatever it found. True where that was news: `reason` may have changed."""
+        news = self._host_errors > 0
         self._host_errors = 0
         self.shaken = self._score > 0
+        return news
 
     def references(self, failing: int, total: int) -> None:
         """How many of the references outside the agent's zone are out of reach now."""

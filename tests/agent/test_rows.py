@@ -25,11 +25,12 @@ def test_everything_due_is_taken_once_and_nothing_before_its_time(dues: list[flo
     for thing in left:
         rows.put(thing)
     for now in sorted(moments):
-        assert rows.next_at() == min((t.due for t in left), default=None)
+        assert rows.next_at(0.0) == min((t.due for t in left), default=None)
+        assert rows.next_at(now) == max(now, min((t.due for t in left), default=now)) or not left
         taken = rows.take(now)
         assert sorted(map(id, taken)) == sorted(id(t) for t in left if t.due <= now)
         left = [t for t in left if t.due > now]
-    assert rows.next_at() == min((t.due for t in left), default=None)
+    assert rows.next_at(0.0) == min((t.due for t in left), default=None)
 
 
 @given(st.lists(st.floats(0.001, 0.3), min_size=1, max_size=8), st.floats(0.001, 0.1))
@@ -45,7 +46,7 @@ def test_what_comes_round_again_is_put_while_others_are_taken(periods: list[floa
             assert thing.due <= now
             thing.due = now + things[id(thing)][1]
             rows.put(thing)
-        assert rows.next_at() == min(thing.due for thing, _ in things.values())
+        assert rows.next_at(0.0) == min(thing.due for thing, _ in things.values())
 
 
 def test_rows_that_are_empty_are_not_kept() -> None:
@@ -53,6 +54,6 @@ def test_rows_that_are_empty_are_not_kept() -> None:
     for n in range(1000):
         rows.put(Thing(n * 0.003))
         rows.take(n * 0.003)
-    assert rows.next_at() is None
+    assert rows.next_at(0.0) is None
     assert not rows._rows
     assert not rows._order

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from steerd.agent.scheduler import Due, Scheduler
+from steerd.agent.scheduler import TICK_S, Due, Scheduler, row_s
 from steerd.agent.watchlist import Watch
 from steerd.core.cadence import Cadence
 from steerd.core.verdict import Recheck
@@ -79,6 +79,12 @@ def virtually(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
 
     run.__name__ = test.__name__
     return run
+
+
+def test_long_rows_come_closer_together_within_bounds() -> None:
+    assert row_s(0) == row_s(50) == TICK_S
+    assert row_s(100) == TICK_S / 2
+    assert TICK_S / 10 < row_s(100_000) < TICK_S / 2
 
 
 @virtually

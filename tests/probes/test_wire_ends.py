@@ -14,7 +14,9 @@ import pytest
 
 from probes.outcome import Status
 from probes.wire import AVAILABLE
+from probes.wire.link import CONNECT, WAIT
 from tests.support.row import Row
+from tests.support.servers import free_port
 from tests.support.wait import until
 
 Answer = Callable[..., Awaitable[str]]
@@ -297,3 +299,45 @@ async def test_a_look_on_a_kept_connection_is_one_send_and_one_recv(serve: Serve
         assert await row.look() is None
     assert counted.calls == ["send", "recv"] * 5
     await row.close()
+
+
+async def test_a_request_follows_a_connect_that_is_over_at_once_and_waits_for_one_that_is_not(serve: Serve) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(GOOD)
+
+    row = Row(f"http://127.0.0.1:{await serve(handler)}")
+    await row.look()
+    one: Any = row.lane._one
+    for far in (0, 2, 1):
+        one._far = far
+        row.lane.start(asyncio.get_running_loop().time() + 5.0, fresh=True)
+        assert one._far in {far - 1, 16} if far else one.state == WAIT or one._far == 16
+        assert one.state == CONNECT or not far
+        await until(lambda: not row.lane.busy)
+        stages = one.stages()
+        assert stages.connect_s is not None
+        assert stages.first_byte_s is not None
+        assert stages.connect_s >= 0.0
+        assert stages.first_byte_s >= 0.0
+        assert stages.connect_s + stages.first_byte_s <= stages.total_s
+    await row.close()
+
+
+async def test_a_connection_that_is_refused_or_never_taken_was_not_opened() -> None:
+    row = Row(f"http://127.0.0.1:{free_port()}")
+    outcome = await row.look()
+    assert outcome is not None
+    assert (outcome.reason, outcome.transport, outcome.stages.connect_s) == ("connection refused", True, None)
+    await row.close()
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # until the kernel takes no more
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(full.getsockname())
+        row = Row(f"http://127.0.0.1:{full.getsockname()[1]}")
+        outcome = await row.look(0.3)
+        assert outcome is not None
+        assert (outcome.reason, outcome.transport, outcome.stages.connect_s) == ("connect timed out", True, None)
+        await row.close()
