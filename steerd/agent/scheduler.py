@@ -27,11 +27,11 @@ __all__ = ["TICK_S", "Beat", "Beats", "Due", "Scheduler", "row_s"]
 IDLE_S = 3600.0
 """How long to sleep with nothing to do; a change of the watches wakes earlier."""
 
-TICK_S = 0.01
+TICK_S = 0.02
 """Looks are started in rows this far apart: thousands a second then share timers and wake-ups, which on a quiet host cost more
 than the looks themselves. It is the start delay of a busy agent; an idle one starts each look on its time."""
 
-_ROW_LOOKS: Final = 50
+_ROW_LOOKS: Final = 40
 """Rows of more looks than this come closer together, as far as the rate takes them: the last look of a row waits for all others,
 so a long row is late by itself, and it has paid for its wake-up many times over."""
 
