@@ -84,7 +84,7 @@ def virtually(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
 def test_long_rows_come_closer_together_within_bounds() -> None:
     assert row_s(0) == row_s(40) == TICK_S
     assert row_s(80) == TICK_S / 2
-    assert 0 < row_s(100_000) < row_s(1000) < TICK_S / 10
+    assert 0 < row_s(100_000) <= TICK_S / 10
 
 
 @virtually
