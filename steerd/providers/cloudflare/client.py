@@ -14,6 +14,7 @@ from steerd.providers.base import (
     Conflict,
     Context,
     Denied,
+    Incomplete,
     Misconfigured,
     ProviderError,
     Receipt,
@@ -35,9 +36,9 @@ from steerd.providers.cloudflare.translate import (
     translate,
     zone_path,
 )
-from steerd.providers.marked import fence_in
 from steerd.providers.rest import Answer, Rest, read_secret
 from steerd.providers.settings import Settings
+from steerd.providers.written import Written, check_stale
 
 __all__ = ["Cloudflare"]
 
@@ -56,6 +57,7 @@ class Cloudflare:
         account, zone = settings.text("account_id"), settings.text("zone_id")
         self._places = {"zone": zone, "account": account}
         self._balancers, self._pools = zone_path(zone), pools_path(account)
+        self._written = Written()  # the fence is in a text that people edit
         self._token = settings.secret("token")
         if self._token is None:
             raise settings.wrong("token", "is required", "write `token: {file: PATH}` or `{env: NAME}`")
@@ -89,19 +91,27 @@ class Cloudflare:
         return translate(route, self._pools, desired, observed, fence)
 
     async def apply(self, change: Change, deadline: float) -> Receipt:
-        """Compare, then patch weights and fence in one call, and pools in one each where they are enabled or disabled."""
+        """Compare, then patch weights and fence, and pools in one call each where they are enabled or disabled. What was
+        written is compared again before each call after the first. Raises `Incomplete` where one of those fails."""
         plan: Plan = change.payload
+        self._written.check(change)
         now = await self._see(plan.seen.path, deadline)
-        if now is not None and now.fence is not None and now.fence.newer_than(change.fence):
-            raise Conflict(
-                f"{change.route}: {now.fence.text!r} stands there, which is newer than {change.fence.text!r}"
-            )
+        check_stale(change, now.fence if now is not None else None)
         if now != plan.seen:
             raise Conflict(f"{change.route}: the load balancer or a pool of it has changed since it was read")
-        for call in plan.calls:
-            if call.body.get("enabled") is False:
-                await self._still_ours(plan.seen.path, change, deadline)
-            _result(await self._rest.call("PATCH", call.path, deadline, call.body))
+        stands = plan.seen
+        for n, call in enumerate(plan.calls):
+            try:
+                if n:
+                    await self._still_ours(stands, change, deadline)
+                _result(await self._rest.call("PATCH", call.path, deadline, call.body))
+            except ProviderError as error:
+                if not n:
+                    raise
+                done, left = (", ".join(c.what for c in calls) for calls in (plan.calls[:n], plan.calls[n:]))
+                raise Incomplete(f"{change.route}: {done}", left, error) from error
+            stands = call.after(stands)
+            self._written.note(change)
         return Receipt(change.route, f"the load balancer was patched ({len(plan.calls)} calls)")
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
@@ -146,11 +156,15 @@ class Cloudflare:
             return None
         return await self._with_pools(path, found, deadline)
 
-    async def _still_ours(self, path: str, change: Change, deadline: float) -> None:
-        """Raises `Conflict` where somebody wrote since our weights: a pool that is out for us may be in for them."""
-        standing = fence_in(str(_result(await self._rest.call("GET", path, deadline)).get("description") or ""))
-        if standing != change.fence:
-            raise Conflict(f"{change.route}: {standing.text if standing else 'no fence'!r} stands there, not ours")
+    async def _still_ours(self, stands: Seen, change: Change, deadline: float) -> None:
+        """Raises `Conflict` where somebody wrote since our first call: what adds for us may take for them."""
+        found = seen_from(stands.path, _result(await self._rest.call("GET", stands.path, deadline)), ())
+        if found.fence != change.fence:
+            raise Conflict(
+                f"{change.route}: {found.fence.text if found.fence else 'no fence'!r} stands there, not ours"
+            )
+        if found.split != stands.split:
+            raise Conflict(f"{change.route}: the load balancer has changed since our first call")
 
     async def _with_pools(self, path: str, found: Mapping[str, Any], deadline: float) -> Seen:
         return seen_from(path, found, await self._all(self._pools, deadline))

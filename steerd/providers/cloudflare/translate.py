@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -54,13 +54,28 @@ class Seen:
         """What the description carries."""
         return fence_in(self.description)
 
+    @property
+    def split(self) -> tuple[object, ...]:
+        """What must stand as we wrote it between two of our calls. The words of the description may change."""
+        return self.fence, self.enabled, self.policy, self.pools, self.written
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One PATCH."""
+    """One PATCH. `what` says it to people; `pool` is the id of the pool it is of, None where it is of the load balancer."""
 
     path: str
     body: Mapping[str, Any]
+    what: str
+    pool: str | None = None
+
+    def after(self, seen: Seen) -> Seen:
+        """What stands once it was carried out."""
+        if self.pool is not None:
+            return replace(
+                seen, disabled=seen.disabled - {self.pool} if self.body["enabled"] else seen.disabled | {self.pool}
+            )
+        return replace(seen, description=self.body["description"], steering=self.body["random_steering"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,32 +168,49 @@ def translate(route: Route, pools: str, desired: Desired, observed: Observed, fe
     enabled = sorted(p for p in own & seen.disabled if wanted[p] > 0)
     disabled = _to_disable(route, seen, (p for p in own if wanted[p] == 0))
     fence_only = not (weighed or enabled or disabled) and needs_fence(seen.fence, fence)
-    steer = Call(
-        seen.path,
-        {
-            "description": with_fence(seen.description, fence),
-            "random_steering": {
-                **seen.steering,
-                "pool_weights": {**(seen.steering.get("pool_weights") or {}), **weighed},
-            },
-        },
-    )
-    adds, takes = (
-        [Call(f"{pools}/{quote(p, safe='')}", {"enabled": on}) for p in ps]
-        for on, ps in ((True, enabled), (False, disabled))
-    )
-    # A disabled pool that comes in would take its former weight for a moment: it comes in after the weights, unless nothing
-    # else would serve in between.
-    serving = any(w > 0 and p not in seen.disabled for p, w in wanted.items())
-    first = (steer, *adds) if serving else (*adds, steer)
+    targets = {name: target for target, name in names.items()}
     return Change(
         route=route.key,
         desired=desired,
         fence=fence,
-        payload=Plan(seen, (*first, *takes)),
+        payload=Plan(seen, tuple(_calls(seen, pools, targets, fence, weighed, enabled, disabled))),
         nothing=not (weighed or enabled or disabled or fence_only),
         summary=_summary(seen, names, wanted, weighed, disabled) or ("fence only" if fence_only else "unchanged"),
     )
+
+
+def _calls(
+    seen: Seen,
+    pools: str,
+    targets: Mapping[str, str],
+    fence: Fence,
+    weighed: Mapping[str, float],
+    enabled: Sequence[str],
+    disabled: Sequence[str],
+) -> Iterable[Call]:
+    """What adds comes before what takes, so that wherever they stop, what served still does: pools that come in get their
+    weights while they are disabled, which moves nothing, and are enabled; then the other weights are written."""
+
+    def steer(given: Mapping[str, float], new: Iterable[str]) -> Call:
+        weights = {**(seen.steering.get("pool_weights") or {}), **given}
+        body = {
+            "description": with_fence(seen.description, fence),
+            "random_steering": {**seen.steering, "pool_weights": weights},
+        }
+        named = ", ".join(sorted(targets[p] for p in new))
+        return Call(seen.path, body, f"the weights of {named}" if named else "the fence")
+
+    def turn(pool: str, *, on: bool) -> Call:
+        what = f"{'enabling' if on else 'disabling'} the pool of {targets[pool]}"
+        return Call(f"{pools}/{quote(pool, safe='')}", {"enabled": on}, what, pool)
+
+    early = {p: w for p, w in weighed.items() if p in enabled}
+    if enabled:
+        yield steer(early, early)
+        yield from (turn(p, on=True) for p in enabled)
+    if not enabled or len(early) < len(weighed):
+        yield steer(weighed, weighed.keys() - early.keys())
+    yield from (turn(p, on=False) for p in disabled)
 
 
 def _summary(

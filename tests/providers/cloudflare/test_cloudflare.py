@@ -9,7 +9,7 @@ import cloudflare
 import pytest
 from cloudflare.types.load_balancers import LoadBalancer, LoadBalancerEditParams, Pool
 
-from steerd.providers.base import Conflict, Provider, Unreachable
+from steerd.providers.base import Conflict, Incomplete, Provider
 from steerd.providers.cloudflare import translate as pure
 from tests.support.cloud.cloudflare import ACCOUNT, ZONE_ID, LocalCloudflare, _strict, check, cloudflare_error, pool_id
 from tests.support.cloud.cloudflare_steer import ALL, NAME, made, of
@@ -124,12 +124,12 @@ async def test_a_disabled_pool_takes_nothing_and_comes_in_by_being_enabled(
     await provider.close()
 
 
-async def test_where_nothing_else_serves_the_pool_is_enabled_first(server: LocalCloudflare, provider: Provider) -> None:
+async def test_a_pool_comes_in_before_another_gives_up_its_weight(server: LocalCloudflare, provider: Provider) -> None:
     await write(provider, of(), {"za": 0, "zb": 50, "zc": 0}, fence(1, 1))
     server.pools[pool_id("za")]["enabled"] = False
     server.asked.clear()
     await write(provider, of(), {"za": 100, "zb": 0, "zc": 0}, fence(1, 2))
-    assert patches(server) == [("za", True), (NAME, None)]
+    assert patches(server) == [(NAME, None), ("za", True), (NAME, None)]
     assert server.percents(NAME) == {"za": 100, "zb": 0, "zc": 0}
     await provider.close()
 
@@ -170,7 +170,9 @@ async def test_what_stopped_half_way_is_finished_by_the_next_write(server: Local
         server.faults.append(("PATCH", cloudflare_error(500, 1000, "internal error")))
 
     server.faults.append(("PATCH", no_more))
-    with pytest.raises(Unreachable):
+    with pytest.raises(
+        Incomplete, match=r"written: .*the weights of za, zb, zc; not written: disabling the pool of za: "
+    ):
         await provider.apply(change, deadline())
     assert server.pools[pool_id("za")]["enabled"]
     assert server.percents(NAME) == {"za": 0, "zb": 60, "zc": 40}, "the weights were written before"
@@ -216,8 +218,9 @@ async def test_a_writer_paused_before_it_disables_a_pool_does_not_disable_it(
         server.faults.append(("GET", overtaken))
 
     server.faults.append(("PATCH", then))
-    with pytest.raises(Conflict, match="epoch=2"):
+    with pytest.raises(Incomplete, match="epoch=2") as caught:
         await provider.apply(change, deadline())
+    assert caught.value.result == "conflict"
     assert newer
     assert server.pools[pool_id("za")]["enabled"]
     await provider.close()

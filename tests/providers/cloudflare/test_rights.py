@@ -11,7 +11,7 @@ import pytest
 from cloudflare.types.shared import Token
 
 from steerd.providers import registry
-from steerd.providers.base import ChecksRights, Denied, Misconfigured, Untold
+from steerd.providers.base import ChecksRights, Denied, Incomplete, Misconfigured, Untold
 from steerd.providers.cloudflare import RIGHTS
 from tests.support.cloud.cloudflare import (
     ACCOUNT,
@@ -79,9 +79,11 @@ async def test_reading_pools_is_enough_where_none_is_enabled_or_disabled(server:
     assert server.granted == {BALANCERS_WRITE, POOLS_READ}
     await calls(server)
     server.pools[pool_id("za")]["enabled"] = False
-    with pytest.raises(Denied):
+    before = server.percents(NAME)
+    with pytest.raises(Incomplete, match="not written: enabling the pool of za") as caught:
         await calls(server, 2, disable_pools=True)
-    assert server.percents(NAME)["zb"] == 50, "the weights were written all the same"
+    assert (caught.value.result, "packaging/cloudflare" in caught.value.action) == ("misconfigured", True)
+    assert server.percents(NAME) == before, "nobody gave up weight for a pool that did not come"
 
 
 def test_the_module_is_whole() -> None:
