@@ -27,6 +27,7 @@ from steerd.providers.base import (
 from steerd.providers.cloudflare import CAPABILITIES, KIND, RIGHTS
 from steerd.providers.cloudflare.rights import lacking
 from steerd.providers.cloudflare.translate import (
+    Call,
     Plan,
     Seen,
     differences,
@@ -34,6 +35,7 @@ from steerd.providers.cloudflare.translate import (
     pools_path,
     seen_from,
     translate,
+    users_of,
     zone_path,
 )
 from steerd.providers.rest import Answer, Rest, read_secret
@@ -103,7 +105,9 @@ class Cloudflare:
         for n, call in enumerate(plan.calls):
             try:
                 if n:
-                    await self._still_ours(stands, change, deadline)
+                    found = await self._still_ours(stands, change, deadline)
+                    if call.pool is not None and call.body["enabled"] is False:
+                        await self._only_ours(call, call.pool, found, deadline)
                 _result(await self._rest.call("PATCH", call.path, deadline, call.body))
             except ProviderError as error:
                 if not n:
@@ -156,15 +160,29 @@ class Cloudflare:
             return None
         return await self._with_pools(path, found, deadline)
 
-    async def _still_ours(self, stands: Seen, change: Change, deadline: float) -> None:
-        """Raises `Conflict` where somebody wrote since our first call: what adds for us may take for them."""
-        found = seen_from(stands.path, _result(await self._rest.call("GET", stands.path, deadline)), ())
+    async def _still_ours(self, stands: Seen, change: Change, deadline: float) -> Mapping[str, Any]:
+        """The load balancer as it stands. Raises `Conflict` where somebody wrote since our first call: what adds for us may
+        take for them."""
+        read: Mapping[str, Any] = _result(await self._rest.call("GET", stands.path, deadline))
+        found = seen_from(stands.path, read, ())
         if found.fence != change.fence:
             raise Conflict(
                 f"{change.route}: {found.fence.text if found.fence else 'no fence'!r} stands there, not ours"
             )
         if found.split != stands.split:
             raise Conflict(f"{change.route}: the load balancer has changed since our first call")
+        return read
+
+    async def _only_ours(self, call: Call, pool: str, found: Mapping[str, Any], deadline: float) -> None:
+        """Raises `Misconfigured` where disabling `pool` takes it from more than the load balancer `found` and its weights: the
+        weights have taken the target out, and no pool is worth what nobody asked for."""
+        references = _result(await self._rest.call("GET", f"{call.path}/references", deadline)) or []
+        wrong = users_of(pool, found, references)
+        if wrong:
+            raise Misconfigured(
+                f"{call.what} would take it from {', '.join(wrong)}: the target is out by its weight",
+                "take `disable_pools` out of the route, or give the load balancer pools, and a fallback pool, of its own",
+            )
 
     async def _with_pools(self, path: str, found: Mapping[str, Any], deadline: float) -> Seen:
         return seen_from(path, found, await self._all(self._pools, deadline))

@@ -14,7 +14,18 @@ from steerd.providers.marked import fence_in, with_fence
 from steerd.providers.named import check_apart, names_of
 from steerd.providers.records import needs_fence
 
-__all__ = ["Call", "Plan", "Seen", "differences", "observed_from", "pools_path", "seen_from", "translate", "zone_path"]
+__all__ = [
+    "Call",
+    "Plan",
+    "Seen",
+    "differences",
+    "observed_from",
+    "pools_path",
+    "seen_from",
+    "translate",
+    "users_of",
+    "zone_path",
+]
 
 WEIGHT_MAX, WEIGHT_UNSAID = 100, 1.0
 """The largest weight in percent, and that of a pool which is given none (API reference, random_steering.default_weight)."""
@@ -113,6 +124,19 @@ def seen_from(path: str, found: Mapping[str, Any], pools: Iterable[Mapping[str, 
         steering=dict(found.get("random_steering") or {}),
         disabled=frozenset(str(p["id"]) for p in pools if p.get("enabled") is False).intersection(used),
     )
+
+
+def users_of(pool: str, found: Mapping[str, Any], references: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Who else needs `pool` than the weights of the load balancer `found`: its own fallback, and others that refer to it.
+    `references` are the API's, of all zones of the account; what the pool itself refers to (its monitor) is among them."""
+    others = {
+        f"{r.get('resource_type') or 'what is called'} {r.get('resource_name') or r.get('resource_id')}".replace(
+            "_", " "
+        )
+        for r in references
+        if r.get("reference_type") != "referral" and r.get("resource_id") != found.get("id")
+    }
+    return [*(["its own fallback"] if found.get("fallback_pool") == pool else []), *sorted(others)]
 
 
 def observed_from(route: Route, seen: Seen | None) -> Observed:

@@ -54,12 +54,17 @@ def test_cloudflare_s_own_sdk_works_with_the_local_api(server: LocalCloudflare) 
         assert edited.random_steering.pool_weights == weights
         sdk.load_balancers.pools.edit(pool_id("zb"), account_id=ACCOUNT, enabled=False)
         assert server.percents(NAME) == {"za": 25, "zb": 0, "zc": 100}
+        told = sdk.load_balancers.pools.references.get(pool_id("za"), account_id=ACCOUNT)
+        assert [(r.resource_type, r.resource_name) for r in told] == [
+            ("load_balancer", NAME),
+            ("monitor", "login page"),
+        ]
         verified = sdk.user.tokens.verify()
         assert verified is not None
         assert verified.status == "active"
     for model, documents in ((LoadBalancer, [*server.balancers.values()]), (Pool, [*server.pools.values()])):
         assert all(document.keys() <= model.model_fields.keys() for document in documents)
-    assert len(pools) == 3
+    assert len(pools) == 4
 
 
 async def test_faults(server: LocalCloudflare, provider: Provider) -> None:
@@ -159,6 +164,36 @@ async def test_pools_are_disabled_where_the_route_says_so(server: LocalCloudflar
     assert not again.nothing
     await write(provider, told, ALL, fence(1, 3))
     assert server.percents(NAME) == ALL | {"elses": 0}
+    await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("more", "elsewhere", "whom"),
+    [
+        ({"fallback_pool": pool_id("za")}, None, "its own fallback"),
+        ({}, {"default_pools": [pool_id("za")]}, "load balancer other.acme.example"),
+        ({}, {"region_pools": {"WEU": [pool_id("za")]}}, "load balancer other.acme.example"),
+        ({}, {"fallback_pool": pool_id("za")}, "load balancer other.acme.example"),
+    ],
+)
+@pytest.mark.parametrize("zone", ["same", "another"])
+async def test_a_pool_that_somebody_else_needs_is_not_disabled(
+    server: LocalCloudflare, provider: Provider, zone: str, more: dict[str, Any], elsewhere: Any, whom: str
+) -> None:
+    """Their load balancer would be left with nothing, or ours with no fallback. The weights are written all the same."""
+    told = of(disable_pools=True)
+    server.balancer(NAME).update(more)
+    if elsewhere is not None:
+        other = server.add("other.acme.example", {"zx": 1}, **elsewhere)
+        if zone == "another":
+            server.elsewhere[other] = server.balancers.pop(other)
+    change = await prepare(provider, told, {"za": 0, "zb": 60, "zc": 40}, fence(1, 1))
+    with pytest.raises(Incomplete, match=f"not written: disabling the pool of za: .*{whom}: ") as caught:
+        await provider.apply(change, deadline())
+    assert caught.value.result == "misconfigured"
+    assert "disable_pools" in caught.value.action
+    assert server.pools[pool_id("za")]["enabled"]
+    assert server.percents(NAME) == {"za": 0, "zb": 60, "zc": 40}
     await provider.close()
 
 
