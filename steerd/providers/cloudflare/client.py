@@ -228,6 +228,14 @@ def _result(answer: Answer) -> Any:
 
 def _meaning(answer: Answer, where: str) -> ProviderError | None:
     codes = {e.get("code") for e in _errors(answer)}
+    if 9109 in codes:  # one code for three things, told apart by its sentence
+        said = " ".join(str(e.get("message")) for e in _errors(answer) if e.get("code") == 9109).lower()
+        if "location" in said:
+            return Misconfigured(
+                where, "the token is for other addresses: add this coordinator's, as it is named here, to its list"
+            )
+        if "invalid access token" in said:
+            return Misconfigured(where, "the token is not taken: make another one, and put it in the old one's place")
     if answer.status == 401 or codes & {6003, 6111}:
         return Misconfigured(where, "the token is not taken: look whether it is whole, active and not expired")
     if answer.status == 403 or codes & {9109, 10000}:

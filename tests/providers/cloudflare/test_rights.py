@@ -22,6 +22,7 @@ from tests.support.cloud.cloudflare import (
     POOLS_WRITE,
     ZONE_ID,
     LocalCloudflare,
+    cloudflare_error,
     pool_id,
 )
 from tests.support.cloud.cloudflare_steer import NAME, made, of
@@ -155,6 +156,16 @@ async def test_a_token_that_may_read_itself_tells(
     for each in policies:
         Token.model_validate({"policies": [each]})
     assert await missing(server) == lacks
+
+
+@pytest.mark.parametrize("words", ["Cannot use the access token from location: 192.0.2.99", "Invalid access token"])
+async def test_a_token_that_is_refused_as_such_lacks_no_right(server: LocalCloudflare, words: str) -> None:
+    """Nobody is sent to grant what has been granted."""
+    server.faults.append(("GET", cloudflare_error(403, 9109, words)))
+    with pytest.raises(Misconfigured, match=words) as caught:
+        await missing(server)
+    assert not isinstance(caught.value, Denied)
+    assert "permission groups" not in caught.value.action
 
 
 async def test_the_sdk_reads_the_token_as_the_provider_does(server: LocalCloudflare) -> None:
