@@ -143,7 +143,7 @@ class Cloudflare:
         except Denied:
             said = "reading takes less, and what a token may do is told only to one with API Tokens Read; a write tries it out"
             return [*found, Untold(f"whether the token may write: {said}")]
-        return lacking(own.get("policies") or (), RIGHTS, self._places)
+        return list(dict.fromkeys([*found, *lacking(own.get("policies") or (), RIGHTS, self._places)]))
 
     async def _verified(self, deadline: float) -> tuple[str, Mapping[str, Any]]:
         """Where the token's kind (a user's, an account's) lives in the API, and what is told of it there."""

@@ -177,6 +177,37 @@ async def test_the_sdk_reads_the_token_as_the_provider_does(server: LocalCloudfl
     assert [g.name for p in told.policies for g in p.permission_groups] == [BALANCERS_WRITE, POOLS_WRITE]
 
 
+async def test_what_reading_showed_to_lack_is_told_beside_the_policies(server: LocalCloudflare) -> None:
+    """A policy may name what the account has not: what was tried counts, and is told once."""
+    server.policies, server.granted = LEAST, {BALANCERS_WRITE}
+    assert await missing(server) == [ON_ACCOUNT]
+    server.policies = LEAST[:1]
+    assert await missing(server) == [ON_ACCOUNT]
+    server.policies = LEAST[1:]
+    assert await missing(server) == [ON_ACCOUNT, ON_ZONE]
+
+
+CONDITION = {"condition": {"request_ip": {"in": ["192.0.2.0/24"]}}}
+
+
+@pytest.mark.parametrize(
+    ("policies", "lacks", "untold"),
+    [
+        ([LEAST[0], LEAST[1] | CONDITION], [], [ON_ACCOUNT]),
+        ([*LEAST, LEAST[1] | CONDITION], [], []),
+        ([*LEAST, LEAST[0] | CONDITION | {"effect": "deny"}], [], [ON_ZONE]),
+        ([LEAST[0] | CONDITION, LEAST[0] | {"effect": "deny"}, LEAST[1]], [ON_ZONE], []),
+    ],
+)
+async def test_what_depends_on_a_condition_cannot_be_told(
+    server: LocalCloudflare, policies: list[dict[str, Any]], lacks: list[str], untold: list[str]
+) -> None:
+    server.policies = policies
+    found = await missing(server)
+    assert [f for f in found if not isinstance(f, Untold)] == lacks
+    assert [f.partition(": a policy")[0] for f in found if isinstance(f, Untold)] == untold
+
+
 async def test_a_token_that_is_not_active(server: LocalCloudflare) -> None:
     server.token_status = "disabled"
     with pytest.raises(Misconfigured, match="disabled"):
