@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ from urllib.parse import quote
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers.base import (
+    LISTED_MOST,
     Change,
     Conflict,
     Context,
@@ -31,6 +33,7 @@ from steerd.providers.cloudflare.translate import (
     Plan,
     Seen,
     differences,
+    last_page,
     observed_from,
     pools_path,
     seen_from,
@@ -188,15 +191,18 @@ class Cloudflare:
         return seen_from(path, found, await self._all(self._pools, deadline))
 
     async def _all(self, path: str, deadline: float) -> Sequence[Mapping[str, Any]]:
-        """Every page of a list."""
-        found: list[Mapping[str, Any]] = []
-        page = pages = 1
-        while page <= pages:
+        """Every page of a list. Raises `Refused` where they do not come to an end."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for page in itertools.count(1):
             answer = await self._rest.call("GET", path if page == 1 else f"{path}?page={page}", deadline)
-            found += _result(answer) or []
-            pages = int((answer.data.get("result_info") or {}).get("total_pages") or 1)
-            page += 1
-        return found
+            rows = {str(row.get("id")): row for row in _result(answer) or ()}
+            new = rows.keys() - found.keys()
+            found.update(rows)
+            if len(found) > LISTED_MOST:
+                raise Refused(f"the Cloudflare API lists more than {LISTED_MOST} entries", "is it the right URL?")
+            if not new or last_page(answer.data.get("result_info") or {}, page, len(rows), len(found)):
+                break
+        return list(found.values())
 
     async def _authorize(self, _body: bytes, _deadline: float) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {self._bearer()}"}

@@ -19,6 +19,7 @@ __all__ = [
     "Plan",
     "Seen",
     "differences",
+    "last_page",
     "observed_from",
     "pools_path",
     "seen_from",
@@ -110,6 +111,16 @@ def zone_path(zone_id: str) -> str:
 def pools_path(account_id: str) -> str:
     """Of an account's pools in the API."""
     return f"/accounts/{quote(account_id, safe='')}/load_balancers/pools"
+
+
+def last_page(info: Mapping[str, Any], page: int, rows: int, total: int) -> bool:
+    """Whether nothing follows page number `page` of a list, on which `rows` stood, of `total` so far. `info` is the API's
+    `result_info`, every part of which is optional; an answer without any is no page, but the whole list."""
+    if info.get("total_pages") is not None:
+        return page >= int(info["total_pages"])
+    if info.get("total_count") is not None:
+        return total >= int(info["total_count"])
+    return info.get("per_page") is None or rows < int(info["per_page"])
 
 
 def seen_from(path: str, found: Mapping[str, Any], pools: Iterable[Mapping[str, Any]]) -> Seen:

@@ -9,7 +9,7 @@ import cloudflare
 import pytest
 from cloudflare.types.load_balancers import LoadBalancer, LoadBalancerEditParams, Pool
 
-from steerd.providers.base import Conflict, Incomplete, Provider
+from steerd.providers.base import Conflict, Incomplete, Provider, Refused
 from steerd.providers.cloudflare import translate as pure
 from tests.support.cloud.cloudflare import ACCOUNT, ZONE_ID, LocalCloudflare, _strict, check, cloudflare_error, pool_id
 from tests.support.cloud.cloudflare_steer import ALL, NAME, made, of
@@ -279,9 +279,23 @@ async def test_somebody_s_edit_in_between_is_a_conflict(server: LocalCloudflare,
     await provider.close()
 
 
-async def test_lists_go_on_over_pages(server: LocalCloudflare, provider: Provider) -> None:
+@pytest.mark.parametrize(
+    ("untold", "last"),
+    [
+        (set(), []),
+        ({"total_pages"}, []),
+        ({"total_pages", "total_count"}, ["4"]),
+        ({"total_pages", "total_count", "count"}, ["4"]),
+    ],
+)
+@pytest.mark.parametrize("others", [7, 8])
+async def test_lists_go_on_over_pages(
+    server: LocalCloudflare, provider: Provider, others: int, untold: set[str], last: list[str]
+) -> None:
+    """However little of the pages is told: where a full one may be the last, one more is asked for."""
+    server.untold = untold
     server.balancers.clear()
-    for n in range(7):
+    for n in range(others):
         server.add(f"other{n}.acme.example", {f"pool{n}": 1})
     balancer = server.add(NAME, {"za": 1, "zb": 1, "zc": 0})
     server.pools[pool_id("zc")]["enabled"] = False
@@ -290,7 +304,36 @@ async def test_lists_go_on_over_pages(server: LocalCloudflare, provider: Provide
         observed = await provider.read(of(name), deadline())
         assert observed.weights == {"za": 100, "zb": 100, "zc": 0}
     pages = [a.query.get("page") for a in server.asked if a.path.endswith(f"{ZONE_ID}/load_balancers")]
-    assert pages == [None, "2", "3"] * 2
+    assert pages == [None, "2", "3", *(last if others == 8 else [])] * 2
+    await provider.close()
+
+
+async def test_a_list_that_tells_nothing_of_pages_is_whole(server: LocalCloudflare, provider: Provider) -> None:
+    server.untold = {"page", "per_page", "count", "total_count", "total_pages"}
+    assert (await provider.read(of(), deadline())).weights == {"za": 100, "zb": 100, "zc": 0}
+    assert [a.query.get("page") for a in server.asked] == [None, None]
+    await provider.close()
+
+
+async def test_a_list_without_end_is_not_read_for_ever(server: LocalCloudflare, provider: Provider) -> None:
+    """Pages that are told to be many and have nothing new, or nothing; and a list longer than any is."""
+    server.untold = {"total_pages"}
+    original = server._list
+
+    def again(standing: Any, what: str, owner: Any, query: Any) -> Any:
+        told = original(standing, what, owner, {})
+        told["result_info"]["total_pages"] = 10**9
+        return told
+
+    server._list = again  # type: ignore[method-assign]
+    assert (await provider.read(of(), deadline())).weights == {"za": 100, "zb": 100, "zc": 0}
+    assert len(server.asked) == 4, "the second page of each list had nothing new"
+    server._list = original  # type: ignore[method-assign]
+    server.page_size = 5000
+    for n in range(10_001):
+        server.add_pool(f"pool{n}")
+    with pytest.raises(Refused, match="10000"):
+        await provider.read(of(), deadline(20.0))
     await provider.close()
 
 

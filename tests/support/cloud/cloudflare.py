@@ -95,6 +95,8 @@ class LocalCloudflare(JsonServer):
         """What the token may read of itself; None: it may not."""
         self.called: list[tuple[str, str]] = []
         self.page_size = 25
+        self.untold: set[str] = set()
+        """Of `result_info`, every part of which is optional."""
         self.balancers: dict[str, dict[str, Any]] = {}
         self.elsewhere: dict[str, dict[str, Any]] = {}
         """Load balancers of another zone of the account."""
@@ -251,7 +253,8 @@ class LocalCloudflare(JsonServer):
             "total_count": len(listed),
             "total_pages": -(-len(listed) // size),
         }
-        return self._envelope(shown, result_info=info)
+        told = {k: v for k, v in info.items() if k not in self.untold}
+        return self._envelope(shown, **({"result_info": told} if told else {}))
 
     def _patch(self, standing: dict[str, Any], what: str, params: dict[str, Any]) -> None:
         check(_EDIT_POOL if what == "pools" else _EDIT_BALANCER, params)
