@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+from click.testing import CliRunner
 
+from steerd.cli.main import cli
 from steerd.coordinator.calls import Calls
 from steerd.coordinator.clock import SystemClock
 from steerd.core.effects import Apply
@@ -118,6 +120,11 @@ async def test_what_stands_is_told_where_reading_back_is_possible(server: LocalC
     done = await calls.apply(of(), Apply(of().key, "1.3", desired(of(), WANTED), fence(1, 3)))
     assert (done.result, server.percents(NAME)) == ("applied", WANTED)
     await provider.close()
+
+
+def test_what_takes_several_calls_is_not_told_to_be_one() -> None:
+    shown = CliRunner().invoke(cli, ["providers", "show", "cloudflare"])
+    assert "added before taken out" in shown.output
 
 
 async def test_a_first_call_that_fails_has_changed_nothing(server: LocalCloudflare, provider: Provider) -> None:
