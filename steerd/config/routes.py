@@ -25,6 +25,9 @@ _EXTRA_KEYS = sorted({s.name for settings in ROUTE_SETTINGS.values() for s in se
 _OWNED = {"elbv2": "rule", "route53-arc": "controls", "aws-zonal-shift": "resource"}
 """Kinds whose routes name what they change by a setting; their `name` is only a word for it."""
 
+_SWITCHED = {"cloudflare": ("pools", "disable_pools")}
+"""Kinds whose routes may share what a setting names, unless another setting of one of them takes it out for all that use it."""
+
 
 @dataclass(slots=True)
 class Book:
@@ -32,6 +35,8 @@ class Book:
 
     providers: MappingABC[str, ProviderSpec]
     taken: dict[str, tuple[str, Mark]] = field(default_factory=dict)
+    shared: dict[str, tuple[str, Mark, bool]] = field(default_factory=dict)
+    """Thing -> service, place and whether it is switched there, of the first route that names it or of one that switches it."""
 
 
 def build_route(
@@ -237,6 +242,7 @@ def _extras(draft: Draft) -> dict[str, Any]:
 def _take(draft: Draft, book: Book, name: str, extra: str | None) -> None:
     """One record, one owner: two entries of `providers` that are the same system count as one."""
     _take_things(draft, book)
+    _share_things(draft, book)
     spec = draft.provider
     system = json.dumps([spec.kind, spec.region, {k: str(v) for k, v in sorted(spec.settings.items())}, name, extra])
     if not spec.settings:
@@ -269,6 +275,28 @@ def _take_things(draft: Draft, book: Book) -> None:
             draft.wrong_at(
                 mark, f"{quote(thing)} is written by {whose} already (line {taken[1].line}): each has one owner"
             )
+
+
+def _share_things(draft: Draft, book: Book) -> None:
+    """What one route switches off is off for the others that share it, and they would switch it on again in turn."""
+    kind = draft.provider.kind
+    setting, switch = _SWITCHED.get(kind, ("", ""))
+    given = draft.extras.get(setting)
+    if not given:
+        return
+    mark, switches = draft.section.mark(setting), bool(draft.extras.get(switch))
+    for thing in sorted({str(v) for v in given.values()}):
+        key = json.dumps([kind, setting, thing])
+        service, other, switched = book.shared.get(key, (draft.service, mark, False))
+        if other is not mark and (switches or switched):
+            whose = "another route of this service" if service == draft.service else f"service {service!r}"
+            draft.wrong_at(
+                mark,
+                f"{quote(thing)} is used by {whose} too (line {other.line}): with `{switch}` each has one owner;"
+                f" leave `{switch}` out of both, or give each {setting} of its own",
+            )
+        if key not in book.shared or (switches and not switched):
+            book.shared[key] = (draft.service, mark, switches)
 
 
 def check_prefer(build: Build, section: Section, endpoints: tuple[Endpoint, ...]) -> dict[str, float] | None:

@@ -18,7 +18,16 @@ from steerd.coordinator.clock import Clock
 from steerd.core.effects import Apply, Verify
 from steerd.core.events import ApplyFinished, RouteObserved, VerifyFinished
 from steerd.model.route import Observed, Route
-from steerd.providers.base import Change, Conflict, Misconfigured, Provider, ProviderError, Throttled, Unreachable
+from steerd.providers.base import (
+    Change,
+    Conflict,
+    Incomplete,
+    Misconfigured,
+    Provider,
+    ProviderError,
+    Throttled,
+    Unreachable,
+)
 from steerd.providers.pace import urgent
 
 __all__ = ["CallRules", "Calls", "NoLease"]
@@ -101,7 +110,7 @@ class Calls:
                 )
             try:
                 receipt = await self._bounded(lambda deadline: provider.apply(change, deadline), change.summary)
-            except Unreachable as error:
+            except (Incomplete, Unreachable) as error:
                 return await self._read_back(provider, route, effect, error)
             except Conflict as error:
                 return ApplyFinished(
@@ -148,11 +157,13 @@ class Calls:
             self._changes[route.key] = change
         return change
 
-    async def _read_back(self, provider: Provider, route: Route, effect: Apply, error: Unreachable) -> ApplyFinished:
-        """The answer was lost: what stands there decides whether the write happened."""
+    async def _read_back(
+        self, provider: Provider, route: Route, effect: Apply, error: Incomplete | Unreachable
+    ) -> ApplyFinished:
+        """The answer was lost, or not all was written: what stands there decides whether the write happened."""
         observed = await self._look(provider, route)
         if observed is not None and self._took(provider, route, effect, observed):
-            text = f"the answer was lost ({error.text}), reading back shows the write"
+            text = f"an answer was lost ({error.text}), reading back shows the write"
             return ApplyFinished(effect.route, effect.decision, "applied", text, self._clock.now(), None, observed)
         return failed(effect, error, observed)
 

@@ -14,6 +14,7 @@ A provider must
 - add before it deletes unless the system's write is atomic;
 - carry the fence where the system has a place for it, and refuse (raise `Conflict`) when a newer fence stands there;
 - after a timeout raise `Unreachable`: the caller reads back before any retry, so the write may have happened;
+- where a write takes several calls, raise `Incomplete` when one fails after the first: the caller reads back as well;
 - leave alone every record, backend and value that is not the route's own.
 A provider may cache connections, never what the system serves.
 
@@ -29,7 +30,16 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from steerd.model.fleet import Fleet, ProviderSpec, Secret
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
-from steerd.providers.errors import Conflict, Denied, Misconfigured, ProviderError, Refused, Throttled, Unreachable
+from steerd.providers.errors import (
+    Conflict,
+    Denied,
+    Incomplete,
+    Misconfigured,
+    ProviderError,
+    Refused,
+    Throttled,
+    Unreachable,
+)
 from steerd.providers.pace import Pace, Paces
 
 __all__ = [
@@ -38,6 +48,7 @@ __all__ = [
     "Conflict",
     "Context",
     "Denied",
+    "Incomplete",
     "Lists",
     "Misconfigured",
     "Provider",

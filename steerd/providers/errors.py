@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-__all__ = ["Conflict", "Denied", "HeldBack", "Misconfigured", "ProviderError", "Refused", "Throttled", "Unreachable"]
+__all__ = [
+    "Conflict",
+    "Denied",
+    "HeldBack",
+    "Incomplete",
+    "Misconfigured",
+    "ProviderError",
+    "Refused",
+    "Throttled",
+    "Unreachable",
+]
 
 
 class ProviderError(Exception):
     """A write or read did not do what was asked. `text` says what happened, `action` what a human should do."""
 
-    result: ClassVar[str] = "refused"
+    result: str = "refused"
 
     def __init__(self, text: str, action: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(text)
@@ -55,3 +63,12 @@ class Misconfigured(ProviderError):
 
 class Denied(Misconfigured):
     """The credentials are known and may not do this."""
+
+
+class Incomplete(ProviderError):
+    """A write of several calls stopped after the first: `done` and `left` say what was written and what was not (of the first
+    of `left`, an answer that got lost says nothing). Read back. `result` and `retry_after_s` are those of the `cause`."""
+
+    def __init__(self, done: str, left: str, cause: ProviderError) -> None:
+        super().__init__(f"written: {done}; not written: {left}: {cause.text}", cause.action, cause.retry_after_s)
+        self.result = cause.result

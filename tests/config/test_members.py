@@ -78,6 +78,22 @@ def test_two_services_do_not_change_one_thing(one: str, other: str, what: str) -
     parse(with_routes(one, second=other.replace(what, "arn:else")))
 
 
+CF = '{provider: cf, name: %s, per: zone, scope: eu, pools: {eu-a: "p1", eu-b: "%s"}%s}'
+
+
+@pytest.mark.parametrize("switches", [(True, False), (False, True), (True, True), (False, False)])
+def test_a_pool_that_is_disabled_is_of_one_route(switches: tuple[bool, bool]) -> None:
+    """It would be out for the other's load balancer too, which enables it in turn; weights alone are no matter."""
+    one, other = (", disable_pools: true" if on else "" for on in switches)
+    first, second = CF % ("x", "p2", one), CF % ("y", "p3", other)
+    for found, whose in (
+        (problems(with_routes(first, second=second)) if any(switches) else [], "service 'chat'"),
+        (problems(with_routes(first, second)) if any(switches) else [], "another route of this service"),
+    ):
+        assert [f"'p1' is used by {whose} too" in p.text for p in found] == [True] * any(switches), found
+    parse(with_routes(first, second=second.replace("p1", "p4") if any(switches) else second))
+
+
 def test_nor_do_two_routes_of_one_service() -> None:
     found = problems(with_routes(LB % ("x", "r"), LB % ("y", "r")))
     assert ["written by another route of this service already" in p.text for p in found] == [True], found

@@ -15,7 +15,12 @@ variable "managed_zones" {
 }
 
 variable "backend_services" {
-  description = "Names of the backend services steerd weighs (provider kind gcp-backend), global or regional"
+  description = "Names of the backend services steerd weighs (provider kind gcp-backend), global or regional; at most 12"
   type        = set(string)
   default     = []
+
+  validation {
+    condition     = length(var.backend_services) <= 12
+    error_message = "A condition of IAM takes at most 12 logical operators, and each backend service is one: name 12 here, and bind the role steerdBackends again for the others."
+  }
 }

@@ -22,10 +22,10 @@ KIND = Kind(
     ),
 )
 
-# Weights are fractions in steps of 0.01.
+# Weights are fractions in steps of 0.01. All of them go in one call, but pools that are enabled or disabled take one each.
 CAPABILITIES = Capabilities(
     weight_max=100,
-    atomic=True,
+    atomic=False,
     rate_per_s=3.0,
     fence_note=(
         "the API has no compare-and-set: the load balancer's description carries the fence, and weights, pools and fence are"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -10,10 +11,12 @@ from urllib.parse import quote
 from steerd.model.kinds import Kind
 from steerd.model.route import Capabilities, Desired, Fence, Observed, Route
 from steerd.providers.base import (
+    LISTED_MOST,
     Change,
     Conflict,
     Context,
     Denied,
+    Incomplete,
     Misconfigured,
     ProviderError,
     Receipt,
@@ -26,18 +29,21 @@ from steerd.providers.base import (
 from steerd.providers.cloudflare import CAPABILITIES, KIND, RIGHTS
 from steerd.providers.cloudflare.rights import lacking
 from steerd.providers.cloudflare.translate import (
+    Call,
     Plan,
     Seen,
     differences,
+    last_page,
     observed_from,
     pools_path,
     seen_from,
     translate,
+    users_of,
     zone_path,
 )
-from steerd.providers.marked import fence_in
 from steerd.providers.rest import Answer, Rest, read_secret
 from steerd.providers.settings import Settings
+from steerd.providers.written import Written, check_stale
 
 __all__ = ["Cloudflare"]
 
@@ -56,6 +62,7 @@ class Cloudflare:
         account, zone = settings.text("account_id"), settings.text("zone_id")
         self._places = {"zone": zone, "account": account}
         self._balancers, self._pools = zone_path(zone), pools_path(account)
+        self._written = Written()  # the fence is in a text that people edit
         self._token = settings.secret("token")
         if self._token is None:
             raise settings.wrong("token", "is required", "write `token: {file: PATH}` or `{env: NAME}`")
@@ -89,19 +96,29 @@ class Cloudflare:
         return translate(route, self._pools, desired, observed, fence)
 
     async def apply(self, change: Change, deadline: float) -> Receipt:
-        """Compare, then patch weights and fence in one call, and pools in one each where they are enabled or disabled."""
+        """Compare, then patch weights and fence, and pools in one call each where they are enabled or disabled. What was
+        written is compared again before each call after the first. Raises `Incomplete` where one of those fails."""
         plan: Plan = change.payload
+        self._written.check(change)
         now = await self._see(plan.seen.path, deadline)
-        if now is not None and now.fence is not None and now.fence.newer_than(change.fence):
-            raise Conflict(
-                f"{change.route}: {now.fence.text!r} stands there, which is newer than {change.fence.text!r}"
-            )
+        check_stale(change, now.fence if now is not None else None)
         if now != plan.seen:
             raise Conflict(f"{change.route}: the load balancer or a pool of it has changed since it was read")
-        for call in plan.calls:
-            if call.body.get("enabled") is False:
-                await self._still_ours(plan.seen.path, change, deadline)
-            _result(await self._rest.call("PATCH", call.path, deadline, call.body))
+        stands = plan.seen
+        for n, call in enumerate(plan.calls):
+            try:
+                if n:
+                    found = await self._still_ours(stands, change, deadline)
+                    if call.pool is not None and call.body["enabled"] is False:
+                        await self._only_ours(call, call.pool, found, deadline)
+                _result(await self._rest.call("PATCH", call.path, deadline, call.body))
+            except ProviderError as error:
+                if not n:
+                    raise
+                done, left = (", ".join(c.what for c in calls) for calls in (plan.calls[:n], plan.calls[n:]))
+                raise Incomplete(f"{change.route}: {done}", left, error) from error
+            stands = call.after(stands)
+            self._written.note(change)
         return Receipt(change.route, f"the load balancer was patched ({len(plan.calls)} calls)")
 
     async def verify(self, route: Route, change: Change, deadline: float) -> Verified:
@@ -129,7 +146,7 @@ class Cloudflare:
         except Denied:
             said = "reading takes less, and what a token may do is told only to one with API Tokens Read; a write tries it out"
             return [*found, Untold(f"whether the token may write: {said}")]
-        return lacking(own.get("policies") or (), RIGHTS, self._places)
+        return list(dict.fromkeys([*found, *lacking(own.get("policies") or (), RIGHTS, self._places)]))
 
     async def _verified(self, deadline: float) -> tuple[str, Mapping[str, Any]]:
         """Where the token's kind (a user's, an account's) lives in the API, and what is told of it there."""
@@ -146,25 +163,46 @@ class Cloudflare:
             return None
         return await self._with_pools(path, found, deadline)
 
-    async def _still_ours(self, path: str, change: Change, deadline: float) -> None:
-        """Raises `Conflict` where somebody wrote since our weights: a pool that is out for us may be in for them."""
-        standing = fence_in(str(_result(await self._rest.call("GET", path, deadline)).get("description") or ""))
-        if standing != change.fence:
-            raise Conflict(f"{change.route}: {standing.text if standing else 'no fence'!r} stands there, not ours")
+    async def _still_ours(self, stands: Seen, change: Change, deadline: float) -> Mapping[str, Any]:
+        """The load balancer as it stands. Raises `Conflict` where somebody wrote since our first call: what adds for us may
+        take for them."""
+        read: Mapping[str, Any] = _result(await self._rest.call("GET", stands.path, deadline))
+        found = seen_from(stands.path, read, ())
+        if found.fence != change.fence:
+            raise Conflict(
+                f"{change.route}: {found.fence.text if found.fence else 'no fence'!r} stands there, not ours"
+            )
+        if found.split != stands.split:
+            raise Conflict(f"{change.route}: the load balancer has changed since our first call")
+        return read
+
+    async def _only_ours(self, call: Call, pool: str, found: Mapping[str, Any], deadline: float) -> None:
+        """Raises `Misconfigured` where disabling `pool` takes it from more than the load balancer `found` and its weights: the
+        weights have taken the target out, and no pool is worth what nobody asked for."""
+        references = _result(await self._rest.call("GET", f"{call.path}/references", deadline)) or []
+        wrong = users_of(pool, found, references)
+        if wrong:
+            raise Misconfigured(
+                f"{call.what} would take it from {', '.join(wrong)}: the target is out by its weight",
+                "take `disable_pools` out of the route, or give the load balancer pools, and a fallback pool, of its own",
+            )
 
     async def _with_pools(self, path: str, found: Mapping[str, Any], deadline: float) -> Seen:
         return seen_from(path, found, await self._all(self._pools, deadline))
 
     async def _all(self, path: str, deadline: float) -> Sequence[Mapping[str, Any]]:
-        """Every page of a list."""
-        found: list[Mapping[str, Any]] = []
-        page = pages = 1
-        while page <= pages:
+        """Every page of a list. Raises `Refused` where they do not come to an end."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for page in itertools.count(1):
             answer = await self._rest.call("GET", path if page == 1 else f"{path}?page={page}", deadline)
-            found += _result(answer) or []
-            pages = int((answer.data.get("result_info") or {}).get("total_pages") or 1)
-            page += 1
-        return found
+            rows = {str(row.get("id")): row for row in _result(answer) or ()}
+            new = rows.keys() - found.keys()
+            found.update(rows)
+            if len(found) > LISTED_MOST:
+                raise Refused(f"the Cloudflare API lists more than {LISTED_MOST} entries", "is it the right URL?")
+            if not new or last_page(answer.data.get("result_info") or {}, page, len(rows), len(found)):
+                break
+        return list(found.values())
 
     async def _authorize(self, _body: bytes, _deadline: float) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {self._bearer()}"}
@@ -196,6 +234,14 @@ def _result(answer: Answer) -> Any:
 
 def _meaning(answer: Answer, where: str) -> ProviderError | None:
     codes = {e.get("code") for e in _errors(answer)}
+    if 9109 in codes:  # one code for three things, told apart by its sentence
+        said = " ".join(str(e.get("message")) for e in _errors(answer) if e.get("code") == 9109).lower()
+        if "location" in said:
+            return Misconfigured(
+                where, "the token is for other addresses: add this coordinator's, as it is named here, to its list"
+            )
+        if "invalid access token" in said:
+            return Misconfigured(where, "the token is not taken: make another one, and put it in the old one's place")
     if answer.status == 401 or codes & {6003, 6111}:
         return Misconfigured(where, "the token is not taken: look whether it is whole, active and not expired")
     if answer.status == 403 or codes & {9109, 10000}:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +14,19 @@ from steerd.providers.marked import fence_in, with_fence
 from steerd.providers.named import check_apart, names_of
 from steerd.providers.records import needs_fence
 
-__all__ = ["Call", "Plan", "Seen", "differences", "observed_from", "pools_path", "seen_from", "translate", "zone_path"]
+__all__ = [
+    "Call",
+    "Plan",
+    "Seen",
+    "differences",
+    "last_page",
+    "observed_from",
+    "pools_path",
+    "seen_from",
+    "translate",
+    "users_of",
+    "zone_path",
+]
 
 WEIGHT_MAX, WEIGHT_UNSAID = 100, 1.0
 """The largest weight in percent, and that of a pool which is given none (API reference, random_steering.default_weight)."""
@@ -54,13 +66,28 @@ class Seen:
         """What the description carries."""
         return fence_in(self.description)
 
+    @property
+    def split(self) -> tuple[object, ...]:
+        """What must stand as we wrote it between two of our calls. The words of the description may change."""
+        return self.fence, self.enabled, self.policy, self.pools, self.written
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One PATCH."""
+    """One PATCH. `what` says it to people; `pool` is the id of the pool it is of, None where it is of the load balancer."""
 
     path: str
     body: Mapping[str, Any]
+    what: str
+    pool: str | None = None
+
+    def after(self, seen: Seen) -> Seen:
+        """What stands once it was carried out."""
+        if self.pool is not None:
+            return replace(
+                seen, disabled=seen.disabled - {self.pool} if self.body["enabled"] else seen.disabled | {self.pool}
+            )
+        return replace(seen, description=self.body["description"], steering=self.body["random_steering"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +113,16 @@ def pools_path(account_id: str) -> str:
     return f"/accounts/{quote(account_id, safe='')}/load_balancers/pools"
 
 
+def last_page(info: Mapping[str, Any], page: int, rows: int, total: int) -> bool:
+    """Whether nothing follows page number `page` of a list, on which `rows` stood, of `total` so far. `info` is the API's
+    `result_info`, every part of which is optional; an answer without any is no page, but the whole list."""
+    if info.get("total_pages") is not None:
+        return page >= int(info["total_pages"])
+    if info.get("total_count") is not None:
+        return total >= int(info["total_count"])
+    return info.get("per_page") is None or rows < int(info["per_page"])
+
+
 def seen_from(path: str, found: Mapping[str, Any], pools: Iterable[Mapping[str, Any]]) -> Seen:
     """A `LoadBalancer` of the API at `path`, and the account's `Pool`s."""
     used = tuple(str(p) for p in found.get("default_pools") or ())
@@ -98,6 +135,19 @@ def seen_from(path: str, found: Mapping[str, Any], pools: Iterable[Mapping[str, 
         steering=dict(found.get("random_steering") or {}),
         disabled=frozenset(str(p["id"]) for p in pools if p.get("enabled") is False).intersection(used),
     )
+
+
+def users_of(pool: str, found: Mapping[str, Any], references: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Who else needs `pool` than the weights of the load balancer `found`: its own fallback, and others that refer to it.
+    `references` are the API's, of all zones of the account; what the pool itself refers to (its monitor) is among them."""
+    others = {
+        f"{r.get('resource_type') or 'what is called'} {r.get('resource_name') or r.get('resource_id')}".replace(
+            "_", " "
+        )
+        for r in references
+        if r.get("reference_type") != "referral" and r.get("resource_id") != found.get("id")
+    }
+    return [*(["its own fallback"] if found.get("fallback_pool") == pool else []), *sorted(others)]
 
 
 def observed_from(route: Route, seen: Seen | None) -> Observed:
@@ -153,32 +203,49 @@ def translate(route: Route, pools: str, desired: Desired, observed: Observed, fe
     enabled = sorted(p for p in own & seen.disabled if wanted[p] > 0)
     disabled = _to_disable(route, seen, (p for p in own if wanted[p] == 0))
     fence_only = not (weighed or enabled or disabled) and needs_fence(seen.fence, fence)
-    steer = Call(
-        seen.path,
-        {
-            "description": with_fence(seen.description, fence),
-            "random_steering": {
-                **seen.steering,
-                "pool_weights": {**(seen.steering.get("pool_weights") or {}), **weighed},
-            },
-        },
-    )
-    adds, takes = (
-        [Call(f"{pools}/{quote(p, safe='')}", {"enabled": on}) for p in ps]
-        for on, ps in ((True, enabled), (False, disabled))
-    )
-    # A disabled pool that comes in would take its former weight for a moment: it comes in after the weights, unless nothing
-    # else would serve in between.
-    serving = any(w > 0 and p not in seen.disabled for p, w in wanted.items())
-    first = (steer, *adds) if serving else (*adds, steer)
+    targets = {name: target for target, name in names.items()}
     return Change(
         route=route.key,
         desired=desired,
         fence=fence,
-        payload=Plan(seen, (*first, *takes)),
+        payload=Plan(seen, tuple(_calls(seen, pools, targets, fence, weighed, enabled, disabled))),
         nothing=not (weighed or enabled or disabled or fence_only),
         summary=_summary(seen, names, wanted, weighed, disabled) or ("fence only" if fence_only else "unchanged"),
     )
+
+
+def _calls(
+    seen: Seen,
+    pools: str,
+    targets: Mapping[str, str],
+    fence: Fence,
+    weighed: Mapping[str, float],
+    enabled: Sequence[str],
+    disabled: Sequence[str],
+) -> Iterable[Call]:
+    """What adds comes before what takes, so that wherever they stop, what served still does: pools that come in get their
+    weights while they are disabled, which moves nothing, and are enabled; then the other weights are written."""
+
+    def steer(given: Mapping[str, float], new: Iterable[str]) -> Call:
+        weights = {**(seen.steering.get("pool_weights") or {}), **given}
+        body = {
+            "description": with_fence(seen.description, fence),
+            "random_steering": {**seen.steering, "pool_weights": weights},
+        }
+        named = ", ".join(sorted(targets[p] for p in new))
+        return Call(seen.path, body, f"the weights of {named}" if named else "the fence")
+
+    def turn(pool: str, *, on: bool) -> Call:
+        what = f"{'enabling' if on else 'disabling'} the pool of {targets[pool]}"
+        return Call(f"{pools}/{quote(pool, safe='')}", {"enabled": on}, what, pool)
+
+    early = {p: w for p, w in weighed.items() if p in enabled}
+    if enabled:
+        yield steer(early, early)
+        yield from (turn(p, on=True) for p in enabled)
+    if not enabled or len(early) < len(weighed):
+        yield steer(weighed, weighed.keys() - early.keys())
+    yield from (turn(p, on=False) for p in disabled)
 
 
 def _summary(

@@ -73,6 +73,21 @@ async def test_a_role_grants_what_is_called_and_no_more(
     assert granted == sorted(set(granted)) == sorted(r for named in registry.RIGHTS[kind].values() for r in named)
 
 
+def test_the_condition_on_names_stays_within_what_iam_takes() -> None:
+    """12 logical operators (IAM quotas and limits): as many names as the module takes, and the term for what has no name."""
+    main, variables = ((ROOT / "packaging" / "gcp" / "terraform" / f).read_text() for f in ("main.tf", "variables.tf"))
+    most = re.search(r"condition += length\(var\.backend_services\) <= (\d+)$", variables, re.MULTILINE)
+    assert most
+    joined = re.search(
+        r'join\(" (\|\|) ", \[\n +for name in concat\(\[""\], sort\(tolist\(var\.(\w+)\)\)\) :\n(.*)', main
+    )
+    assert joined
+    assert joined[2] == "backend_services"
+    assert not re.search(r"&&|\|\||!", joined[3]), "a term has no operators of its own"
+    terms = 1 + int(most[1])
+    assert terms - 1 <= 12
+
+
 @pytest.mark.parametrize(
     "folder", ["webhook", "gateway_api", "clouddns", "gcp_backend", "azure_trafficmanager", "cloudflare"]
 )

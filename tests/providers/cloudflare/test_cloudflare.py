@@ -9,7 +9,7 @@ import cloudflare
 import pytest
 from cloudflare.types.load_balancers import LoadBalancer, LoadBalancerEditParams, Pool
 
-from steerd.providers.base import Conflict, Provider, Unreachable
+from steerd.providers.base import Conflict, Incomplete, Provider, Refused
 from steerd.providers.cloudflare import translate as pure
 from tests.support.cloud.cloudflare import ACCOUNT, ZONE_ID, LocalCloudflare, _strict, check, cloudflare_error, pool_id
 from tests.support.cloud.cloudflare_steer import ALL, NAME, made, of
@@ -54,12 +54,17 @@ def test_cloudflare_s_own_sdk_works_with_the_local_api(server: LocalCloudflare) 
         assert edited.random_steering.pool_weights == weights
         sdk.load_balancers.pools.edit(pool_id("zb"), account_id=ACCOUNT, enabled=False)
         assert server.percents(NAME) == {"za": 25, "zb": 0, "zc": 100}
+        told = sdk.load_balancers.pools.references.get(pool_id("za"), account_id=ACCOUNT)
+        assert [(r.resource_type, r.resource_name) for r in told] == [
+            ("load_balancer", NAME),
+            ("monitor", "login page"),
+        ]
         verified = sdk.user.tokens.verify()
         assert verified is not None
         assert verified.status == "active"
     for model, documents in ((LoadBalancer, [*server.balancers.values()]), (Pool, [*server.pools.values()])):
         assert all(document.keys() <= model.model_fields.keys() for document in documents)
-    assert len(pools) == 3
+    assert len(pools) == 4
 
 
 async def test_faults(server: LocalCloudflare, provider: Provider) -> None:
@@ -124,12 +129,12 @@ async def test_a_disabled_pool_takes_nothing_and_comes_in_by_being_enabled(
     await provider.close()
 
 
-async def test_where_nothing_else_serves_the_pool_is_enabled_first(server: LocalCloudflare, provider: Provider) -> None:
+async def test_a_pool_comes_in_before_another_gives_up_its_weight(server: LocalCloudflare, provider: Provider) -> None:
     await write(provider, of(), {"za": 0, "zb": 50, "zc": 0}, fence(1, 1))
     server.pools[pool_id("za")]["enabled"] = False
     server.asked.clear()
     await write(provider, of(), {"za": 100, "zb": 0, "zc": 0}, fence(1, 2))
-    assert patches(server) == [("za", True), (NAME, None)]
+    assert patches(server) == [(NAME, None), ("za", True), (NAME, None)]
     assert server.percents(NAME) == {"za": 100, "zb": 0, "zc": 0}
     await provider.close()
 
@@ -162,6 +167,36 @@ async def test_pools_are_disabled_where_the_route_says_so(server: LocalCloudflar
     await provider.close()
 
 
+@pytest.mark.parametrize(
+    ("more", "elsewhere", "whom"),
+    [
+        ({"fallback_pool": pool_id("za")}, None, "its own fallback"),
+        ({}, {"default_pools": [pool_id("za")]}, "load balancer other.acme.example"),
+        ({}, {"region_pools": {"WEU": [pool_id("za")]}}, "load balancer other.acme.example"),
+        ({}, {"fallback_pool": pool_id("za")}, "load balancer other.acme.example"),
+    ],
+)
+@pytest.mark.parametrize("zone", ["same", "another"])
+async def test_a_pool_that_somebody_else_needs_is_not_disabled(
+    server: LocalCloudflare, provider: Provider, zone: str, more: dict[str, Any], elsewhere: Any, whom: str
+) -> None:
+    """Their load balancer would be left with nothing, or ours with no fallback. The weights are written all the same."""
+    told = of(disable_pools=True)
+    server.balancer(NAME).update(more)
+    if elsewhere is not None:
+        other = server.add("other.acme.example", {"zx": 1}, **elsewhere)
+        if zone == "another":
+            server.elsewhere[other] = server.balancers.pop(other)
+    change = await prepare(provider, told, {"za": 0, "zb": 60, "zc": 40}, fence(1, 1))
+    with pytest.raises(Incomplete, match=f"not written: disabling the pool of za: .*{whom}: ") as caught:
+        await provider.apply(change, deadline())
+    assert caught.value.result == "misconfigured"
+    assert "disable_pools" in caught.value.action
+    assert server.pools[pool_id("za")]["enabled"]
+    assert server.percents(NAME) == {"za": 0, "zb": 60, "zc": 40}
+    await provider.close()
+
+
 async def test_what_stopped_half_way_is_finished_by_the_next_write(server: LocalCloudflare, provider: Provider) -> None:
     told = of(disable_pools=True)
     change = await prepare(provider, told, {"za": 0, "zb": 60, "zc": 40}, fence(1, 1))
@@ -170,7 +205,9 @@ async def test_what_stopped_half_way_is_finished_by_the_next_write(server: Local
         server.faults.append(("PATCH", cloudflare_error(500, 1000, "internal error")))
 
     server.faults.append(("PATCH", no_more))
-    with pytest.raises(Unreachable):
+    with pytest.raises(
+        Incomplete, match=r"written: .*the weights of za, zb, zc; not written: disabling the pool of za: "
+    ):
         await provider.apply(change, deadline())
     assert server.pools[pool_id("za")]["enabled"]
     assert server.percents(NAME) == {"za": 0, "zb": 60, "zc": 40}, "the weights were written before"
@@ -216,8 +253,9 @@ async def test_a_writer_paused_before_it_disables_a_pool_does_not_disable_it(
         server.faults.append(("GET", overtaken))
 
     server.faults.append(("PATCH", then))
-    with pytest.raises(Conflict, match="epoch=2"):
+    with pytest.raises(Incomplete, match="epoch=2") as caught:
         await provider.apply(change, deadline())
+    assert caught.value.result == "conflict"
     assert newer
     assert server.pools[pool_id("za")]["enabled"]
     await provider.close()
@@ -241,9 +279,23 @@ async def test_somebody_s_edit_in_between_is_a_conflict(server: LocalCloudflare,
     await provider.close()
 
 
-async def test_lists_go_on_over_pages(server: LocalCloudflare, provider: Provider) -> None:
+@pytest.mark.parametrize(
+    ("untold", "last"),
+    [
+        (set(), []),
+        ({"total_pages"}, []),
+        ({"total_pages", "total_count"}, ["4"]),
+        ({"total_pages", "total_count", "count"}, ["4"]),
+    ],
+)
+@pytest.mark.parametrize("others", [7, 8])
+async def test_lists_go_on_over_pages(
+    server: LocalCloudflare, provider: Provider, others: int, untold: set[str], last: list[str]
+) -> None:
+    """However little of the pages is told: where a full one may be the last, one more is asked for."""
+    server.untold = untold
     server.balancers.clear()
-    for n in range(7):
+    for n in range(others):
         server.add(f"other{n}.acme.example", {f"pool{n}": 1})
     balancer = server.add(NAME, {"za": 1, "zb": 1, "zc": 0})
     server.pools[pool_id("zc")]["enabled"] = False
@@ -252,7 +304,36 @@ async def test_lists_go_on_over_pages(server: LocalCloudflare, provider: Provide
         observed = await provider.read(of(name), deadline())
         assert observed.weights == {"za": 100, "zb": 100, "zc": 0}
     pages = [a.query.get("page") for a in server.asked if a.path.endswith(f"{ZONE_ID}/load_balancers")]
-    assert pages == [None, "2", "3"] * 2
+    assert pages == [None, "2", "3", *(last if others == 8 else [])] * 2
+    await provider.close()
+
+
+async def test_a_list_that_tells_nothing_of_pages_is_whole(server: LocalCloudflare, provider: Provider) -> None:
+    server.untold = {"page", "per_page", "count", "total_count", "total_pages"}
+    assert (await provider.read(of(), deadline())).weights == {"za": 100, "zb": 100, "zc": 0}
+    assert [a.query.get("page") for a in server.asked] == [None, None]
+    await provider.close()
+
+
+async def test_a_list_without_end_is_not_read_for_ever(server: LocalCloudflare, provider: Provider) -> None:
+    """Pages that are told to be many and have nothing new, or nothing; and a list longer than any is."""
+    server.untold = {"total_pages"}
+    original = server._list
+
+    def again(standing: Any, what: str, owner: Any, query: Any) -> Any:
+        told = original(standing, what, owner, {})
+        told["result_info"]["total_pages"] = 10**9
+        return told
+
+    server._list = again  # type: ignore[method-assign]
+    assert (await provider.read(of(), deadline())).weights == {"za": 100, "zb": 100, "zc": 0}
+    assert len(server.asked) == 4, "the second page of each list had nothing new"
+    server._list = original  # type: ignore[method-assign]
+    server.page_size = 5000
+    for n in range(10_001):
+        server.add_pool(f"pool{n}")
+    with pytest.raises(Refused, match="10000"):
+        await provider.read(of(), deadline(20.0))
     await provider.close()
 
 

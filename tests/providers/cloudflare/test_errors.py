@@ -19,6 +19,13 @@ from tests.support.cloud.steer import deadline, desired, fence, prepare, write
     [
         (cloudflare_error(401, 1000, "Invalid API Token"), Misconfigured, "1000", "expired"),
         (cloudflare_error(403, 9109, "Unauthorized"), Misconfigured, "9109", "packaging/cloudflare"),
+        (
+            cloudflare_error(403, 9109, "Cannot use the access token from location: 192.0.2.99"),
+            Misconfigured,
+            "192.0.2.99",
+            "other addresses",
+        ),
+        (cloudflare_error(403, 9109, "Invalid access token"), Misconfigured, "9109", "another one"),
         (cloudflare_error(403, 10000, "Authentication error"), Misconfigured, "10000", "packaging/cloudflare"),
         (cloudflare_error(400, 7003, "Could not route to /zones/x"), Misconfigured, "7003", "zone_id"),
         (cloudflare_error(400, 1002, "validation failed"), Refused, "1002", "versions"),

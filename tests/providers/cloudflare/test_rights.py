@@ -11,7 +11,7 @@ import pytest
 from cloudflare.types.shared import Token
 
 from steerd.providers import registry
-from steerd.providers.base import ChecksRights, Denied, Misconfigured, Untold
+from steerd.providers.base import ChecksRights, Denied, Incomplete, Misconfigured, Untold
 from steerd.providers.cloudflare import RIGHTS
 from tests.support.cloud.cloudflare import (
     ACCOUNT,
@@ -22,6 +22,7 @@ from tests.support.cloud.cloudflare import (
     POOLS_WRITE,
     ZONE_ID,
     LocalCloudflare,
+    cloudflare_error,
     pool_id,
 )
 from tests.support.cloud.cloudflare_steer import NAME, made, of
@@ -79,9 +80,11 @@ async def test_reading_pools_is_enough_where_none_is_enabled_or_disabled(server:
     assert server.granted == {BALANCERS_WRITE, POOLS_READ}
     await calls(server)
     server.pools[pool_id("za")]["enabled"] = False
-    with pytest.raises(Denied):
+    before = server.percents(NAME)
+    with pytest.raises(Incomplete, match="not written: enabling the pool of za") as caught:
         await calls(server, 2, disable_pools=True)
-    assert server.percents(NAME)["zb"] == 50, "the weights were written all the same"
+    assert (caught.value.result, "packaging/cloudflare" in caught.value.action) == ("misconfigured", True)
+    assert server.percents(NAME) == before, "nobody gave up weight for a pool that did not come"
 
 
 def test_the_module_is_whole() -> None:
@@ -155,6 +158,16 @@ async def test_a_token_that_may_read_itself_tells(
     assert await missing(server) == lacks
 
 
+@pytest.mark.parametrize("words", ["Cannot use the access token from location: 192.0.2.99", "Invalid access token"])
+async def test_a_token_that_is_refused_as_such_lacks_no_right(server: LocalCloudflare, words: str) -> None:
+    """Nobody is sent to grant what has been granted."""
+    server.faults.append(("GET", cloudflare_error(403, 9109, words)))
+    with pytest.raises(Misconfigured, match=words) as caught:
+        await missing(server)
+    assert not isinstance(caught.value, Denied)
+    assert "permission groups" not in caught.value.action
+
+
 async def test_the_sdk_reads_the_token_as_the_provider_does(server: LocalCloudflare) -> None:
     server.policies = LEAST
     with cloudflare.Cloudflare(api_token=server.token, base_url=server.api, max_retries=0) as sdk:
@@ -162,6 +175,37 @@ async def test_the_sdk_reads_the_token_as_the_provider_does(server: LocalCloudfl
     assert told is not None
     assert told.policies is not None
     assert [g.name for p in told.policies for g in p.permission_groups] == [BALANCERS_WRITE, POOLS_WRITE]
+
+
+async def test_what_reading_showed_to_lack_is_told_beside_the_policies(server: LocalCloudflare) -> None:
+    """A policy may name what the account has not: what was tried counts, and is told once."""
+    server.policies, server.granted = LEAST, {BALANCERS_WRITE}
+    assert await missing(server) == [ON_ACCOUNT]
+    server.policies = LEAST[:1]
+    assert await missing(server) == [ON_ACCOUNT]
+    server.policies = LEAST[1:]
+    assert await missing(server) == [ON_ACCOUNT, ON_ZONE]
+
+
+CONDITION = {"condition": {"request_ip": {"in": ["192.0.2.0/24"]}}}
+
+
+@pytest.mark.parametrize(
+    ("policies", "lacks", "untold"),
+    [
+        ([LEAST[0], LEAST[1] | CONDITION], [], [ON_ACCOUNT]),
+        ([*LEAST, LEAST[1] | CONDITION], [], []),
+        ([*LEAST, LEAST[0] | CONDITION | {"effect": "deny"}], [], [ON_ZONE]),
+        ([LEAST[0] | CONDITION, LEAST[0] | {"effect": "deny"}, LEAST[1]], [ON_ZONE], []),
+    ],
+)
+async def test_what_depends_on_a_condition_cannot_be_told(
+    server: LocalCloudflare, policies: list[dict[str, Any]], lacks: list[str], untold: list[str]
+) -> None:
+    server.policies = policies
+    found = await missing(server)
+    assert [f for f in found if not isinstance(f, Untold)] == lacks
+    assert [f.partition(": a policy")[0] for f in found if isinstance(f, Untold)] == untold
 
 
 async def test_a_token_that_is_not_active(server: LocalCloudflare) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
+import json
 import re
 import typing
 from collections.abc import Iterable, Mapping
@@ -94,7 +95,11 @@ class LocalCloudflare(JsonServer):
         """What the token may read of itself; None: it may not."""
         self.called: list[tuple[str, str]] = []
         self.page_size = 25
+        self.untold: set[str] = set()
+        """Of `result_info`, every part of which is optional."""
         self.balancers: dict[str, dict[str, Any]] = {}
+        self.elsewhere: dict[str, dict[str, Any]] = {}
+        """Load balancers of another zone of the account."""
         self.pools: dict[str, dict[str, Any]] = {}
 
     @property
@@ -105,7 +110,7 @@ class LocalCloudflare(JsonServer):
 
     def add(self, name: str, weights: Mapping[str, float], policy: str = "random", **more: Any) -> str:
         """A load balancer over pools of these names; returns its id."""
-        for pool in weights:
+        for pool in (*weights, f"spare of {name}"):
             self.add_pool(pool)
         made = {
             "id": pool_id(f"lb {name}"),
@@ -115,7 +120,7 @@ class LocalCloudflare(JsonServer):
             "name": name,
             "enabled": True,
             "ttl": 30,
-            "fallback_pool": pool_id(next(iter(weights))),
+            "fallback_pool": pool_id(f"spare of {name}"),
             "default_pools": [pool_id(p) for p in weights],
             "region_pools": {"WEU": [pool_id(next(iter(weights)))]},
             "proxied": True,
@@ -181,6 +186,7 @@ class LocalCloudflare(JsonServer):
             if self.policies is None or path.startswith("/user") != (self.owner == "user"):
                 raise cloudflare_error(403, 9109, "Unauthorized to access requested resource")
             return self._envelope({"id": self.token_id, "status": self.token_status, "policies": self.policies})
+        path, references, _ = path.partition("/references")
         found = re.fullmatch(r"/(zones|accounts)/([^/]+)/load_balancers(/pools)?(?:/([^/]+))?", path)
         if found is None or not asked.path.startswith(BASE) or (found[1] == "accounts") != bool(found[3]):
             raise cloudflare_error(404, 7000, "No route for that URI")
@@ -196,11 +202,30 @@ class LocalCloudflare(JsonServer):
             raise cloudflare_error(404, 1001, f"{what} object not found")
         if asked.query:
             raise cloudflare_error(400, 1002, f"no such parameters: {dict(asked.query)}")
+        if references and (what, asked.method) == ("pools", "GET"):
+            return self._envelope(self._references(found[4]))
+        if references:
+            raise cloudflare_error(404, 7000, "No route for that URI")
         if asked.method == "PATCH":
             self._patch(standing[found[4]], what, {**owner, **(asked.body or {})})
         elif asked.method != "GET":
             raise cloudflare_error(405, 10405, "Method not allowed for this authentication scheme")
         return self._envelope(copy.deepcopy(standing[found[4]]))
+
+    def _references(self, pool: str) -> list[dict[str, str]]:
+        """Load balancers of all zones of the account that name the pool anywhere, and its monitor."""
+        told = [
+            {
+                "reference_type": "referrer",
+                "resource_type": "load_balancer",
+                "resource_id": b["id"],
+                "resource_name": b["name"],
+            }
+            for b in (*self.balancers.values(), *self.elsewhere.values())
+            if pool in json.dumps({k: v for k, v in b.items() if k != "id"})
+        ]
+        monitor = {"resource_type": "monitor", "resource_id": pool_id("monitor"), "resource_name": "login page"}
+        return [*told, {"reference_type": "referral", **monitor}]
 
     def _may(self, method: str, what: str) -> None:
         self.called.append((method, what))
@@ -228,7 +253,8 @@ class LocalCloudflare(JsonServer):
             "total_count": len(listed),
             "total_pages": -(-len(listed) // size),
         }
-        return self._envelope(shown, result_info=info)
+        told = {k: v for k, v in info.items() if k not in self.untold}
+        return self._envelope(shown, **({"result_info": told} if told else {}))
 
     def _patch(self, standing: dict[str, Any], what: str, params: dict[str, Any]) -> None:
         check(_EDIT_POOL if what == "pools" else _EDIT_BALANCER, params)
