@@ -95,6 +95,7 @@ def test_a_backend_service_goes_out_and_comes_back(monkeypatch: pytest.MonkeyPat
         ("azure-trafficmanager", "g/scratch", ("a", "b"), "is no name"),
         ("gcp-backend", "scratch", ("a",), "--servers A,B"),
         ("haproxy", "scratch", ("a", "a"), "--servers A,B"),
+        ("haproxy", "chat", ("a", "b"), "does not say"),
     ],
 )
 def test_what_is_no_scratch_is_refused(kind: str, name: str, servers: tuple[str, ...], words: str) -> None:
