@@ -33,13 +33,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that was tried. `ok` False: `text` says what happened and `action` what to do. `took_s` in seconds."""
+    """One thing that was tried. `ok` False: `text` says what happened and `action` what to do. `took_s` in seconds.
+    `checked` False: nothing could be asked, so that it is well says nothing."""
 
     what: str
     ok: bool
     text: str
     action: str = ""
     took_s: float = 0.0
+    checked: bool = True
 
 
 Tell = Callable[[Step], None]
@@ -67,7 +69,7 @@ async def trial(provider: Provider, routes: Sequence[Route], fleet: str) -> Asyn
                     "nothing stands there yet: the first write makes it" if route.types else "there is no such backend"
                 )
                 action = "" if route.types else "make it, or correct `backend` in the route"
-                yield Step(f"{route.name} exists", bool(route.types), text, action)
+                yield Step(f"{route.name} exists", bool(route.types), text, action, checked=False)
     except _Failed as failed:
         yield failed.step
         return
@@ -78,10 +80,10 @@ async def trial(provider: Provider, routes: Sequence[Route], fleet: str) -> Asyn
 async def _rights(provider: Provider, routes: Sequence[Route]) -> AsyncIterator[Step]:
     if not routes:
         text = "no route of this config is written by it: there is nothing to ask rights for"
-        yield Step("rights", True, text)
+        yield Step("rights", True, text, checked=False)
         return
     if not isinstance(provider, ChecksRights):
-        yield Step("rights", True, "this system cannot be asked what may be written")
+        yield Step("rights", True, "this system cannot be asked what may be written", checked=False)
         return
     try:
         found = await provider.missing_rights(routes, _deadline(CALL_S + RIGHTS_S * len(routes)))
@@ -95,14 +97,14 @@ async def _rights(provider: Provider, routes: Sequence[Route]) -> AsyncIterator[
             "rights", False, f"{right} is missing", "grant it: `packaging/` holds the least policy that is enough"
         )
     for sentence in untold:
-        yield Step("rights", True, f"cannot be told: {sentence}")
+        yield Step("rights", True, f"cannot be told: {sentence}", checked=False)
     if not lacking and not untold:
         yield Step("rights", True, "everything a write needs is allowed")
 
 
 def not_tried(kind: str, steps: Sequence[Step]) -> Step:
     """In place of a write where nothing can be moved harmlessly: why, and what `steps` have shown instead."""
-    shown = ", ".join(step.what for step in steps if step.ok) or "nothing"
+    shown = ", ".join(step.what for step in steps if step.ok and step.checked) or "nothing"
     action = f"without a write it was checked: {shown}; `mode: observe` shows what would be written before anything is"
     return Step("write", False, f"not tried: {why_not(kind)}", action)
 

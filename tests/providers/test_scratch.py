@@ -121,7 +121,7 @@ def test_a_kind_that_is_never_moved_says_why_and_what_was_checked(tmp_path: Path
         assert (last["step"], last["ok"]) == ("write", False)
     else:
         assert "not tried: an endpoint group carries traffic, and it is named by its ARN alone" in told(result)
-        assert "without a write it was checked: open, rights" in told(result)
+        assert "without a write it was checked: open; `mode" in told(result), "no right was asked for"
 
 
 def test_every_kind_can_be_moved_or_says_why_not() -> None:
