@@ -96,9 +96,10 @@ def test(*, name: str, file: str, write: str | None, servers: str | None, as_jso
     Nothing is changed without --write, and with it only SCRATCH, which must serve nobody and whose name must say `scratch`
     (a DNS name in its first label). A DNS record is made where there is none and stays, as does its fence, a TXT at
     _steerd.SCRATCH (delete both when you are done). A backend (haproxy, gateway-api, gcp-backend) or profile
-    (azure-trafficmanager) must be there, with just the two members named, which end as they began, after a failure or Ctrl-C
-    too; where they cannot be put back, the last step says what was left. [NAMESPACE|REGION/]NAME tells where it is. Other
-    kinds have nothing that could be moved harmlessly, and say why. Exit code 1 when something is missing.
+    (azure-trafficmanager) must be there, with just the two members named, which end as they began (in, where both were out),
+    after a failure or Ctrl-C too; where they cannot be put back, the last step says what was left. [NAMESPACE|REGION/]NAME
+    tells where it is. Other kinds have nothing that could be moved harmlessly, and say why. Exit code 1 when something
+    is missing.
     """
     fleet = _fleet(file)
     spec = fleet.provider_by_name.get(name)

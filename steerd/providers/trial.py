@@ -125,7 +125,7 @@ async def write_trial(provider: Provider, route: Route, fleet: str, tell: Tell) 
     finally:
         if trip.begun and not trip.done:
             await trip.put_back()
-        if trip.begun and route.types and trip.stands:
+        if trip.stays:
             members, fence = ", ".join(trip.keys), fence_name(route.name)
             text = f"{route.name} stays with {members}, and its fence as TXT at {fence}"
             tell(Step("clean up", True, text, "delete both when you are done"))
@@ -181,6 +181,11 @@ class _Trip:
         else:
             text = "stands as it began" if observed.exists else "nothing stands there, as when it began"
             self._tell(Step(f"put back {self._route.name}", True, text))
+
+    @property
+    def stays(self) -> bool:
+        """A record was written that nothing but a human deletes: what is volatile is gone with the provider."""
+        return self.begun and self.stands and bool(self._route.types) and not self._provider.capabilities.volatile
 
     @property
     def _last(self) -> tuple[int, ...]:

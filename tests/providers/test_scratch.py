@@ -13,11 +13,14 @@ from steerd.cli.main import cli
 from steerd.config.record_values import DNS_KINDS
 from steerd.providers import registry
 from steerd.providers.scratch import MARKED, scratch_backend, why_not
+from tests.support.aws.identity import give_identity
+from tests.support.aws.route53 import LocalRoute53
 from tests.support.cloud.azure import LocalTrafficManager
 from tests.support.cloud.compute import LocalCompute, group_url
 from tests.support.cloud.google import give_credentials
 from tests.support.cloud.kubernetes import LocalKubernetes
 from tests.support.configs import GOOD
+from tests.support.servers import free_port
 
 
 def tried(folder: Path, provider: str, *args: str) -> Result:
@@ -85,6 +88,32 @@ def test_a_backend_service_goes_out_and_comes_back(monkeypatch: pytest.MonkeyPat
     assert "a out, b in: accepted" in told(result)
     assert server.percents("scratch") == {"one": 100, "two": 40}
     server.stop()
+
+
+def test_a_weighted_record_goes_out_and_comes_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    give_identity(monkeypatch)
+    server = LocalRoute53()
+    server.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_ROUTE_53", server.url)
+    provider = f"{{kind: route53, hosted_zone: {server.zone_id}, verify: [], calls_per_s: 1000}}"
+    result = tried(tmp_path, provider, "--write", "scratch.acme.example")
+    assert result.exit_code == 0, result.output
+    assert {name for name, _, _ in server.records} == {"scratch.acme.example.", "_steerd.scratch.acme.example."}
+    assert "TXT at _steerd.scratch.acme.example → delete both" in told(result)
+    six = [{"Value": "2001:db8::7"}]
+    server.put({"Name": "scratch6.acme.example.", "Type": "AAAA", "TTL": 30, "ResourceRecords": six})
+    used = tried(tmp_path, provider, "--write", "scratch6.acme.example")
+    assert used.exit_code == 1
+    assert "others stand there too (2001:db8::7)" in told(used)
+    server.stop()
+
+
+def test_what_is_gone_with_the_command_is_not_said_to_stay(tmp_path: Path) -> None:
+    provider = f'{{kind: embedded, zone: acme.example, listen: "127.0.0.1:{free_port()}"}}'
+    result = tried(tmp_path, provider, "--write", "scratch.acme.example")
+    assert result.exit_code == 0, result.output
+    assert "steerd-a out, steerd-b in: accepted" in told(result)
+    assert "delete both" not in told(result)
 
 
 @pytest.mark.parametrize(
