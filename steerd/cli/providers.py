@@ -93,11 +93,13 @@ def show_kind(*, kind: str, as_json: bool) -> None:
 def test(*, name: str, file: str, write: str | None, servers: str | None, as_json: bool) -> None:
     """A safe round trip through provider NAME of a config: open it, read every route, ask for rights.
 
-    Nothing is changed without --write, and with it only SCRATCH, which must serve nobody: a DNS record is made where there
-    is none and stays (delete it when you are done). A backend (haproxy, gateway-api, gcp-backend) or profile
-    (azure-trafficmanager) must be there, with just the two members named, which end as they began; but for HAProxy's its
-    name must say `scratch`, and [NAMESPACE|REGION/]NAME tells where it is. Other kinds have nothing that could be moved
-    harmlessly, and say why. Exit code 1 when something is missing.
+    Nothing is changed without --write, and with it only SCRATCH, which must serve nobody and whose name must say `scratch`
+    (a DNS name in its first label). A DNS record is made where there is none and stays, as does its fence, a TXT at
+    _steerd.SCRATCH (delete both when you are done). A backend (haproxy, gateway-api, gcp-backend) or profile
+    (azure-trafficmanager) must be there, with just the two members named, which end as they began (in, where both were out),
+    after a failure or Ctrl-C too; where they cannot be put back, the last step says what was left. [NAMESPACE|REGION/]NAME
+    tells where it is. Other kinds have nothing that could be moved harmlessly, and say why. Exit code 1 when something
+    is missing.
     """
     fleet = _fleet(file)
     spec = fleet.provider_by_name.get(name)
@@ -111,9 +113,12 @@ def test(*, name: str, file: str, write: str | None, servers: str | None, as_jso
     except Misconfigured as error:
         raise BadInput(f"{error.text}: {error.action}" if error.action else error.text) from error
     unmoved = spec.kind if write is not None and scratch is None else None
-    steps = asyncio.run(_trial(provider, routes, scratch, fleet.name, unmoved, quiet=as_json))
-    if as_json:
-        print_json([_step_facts(step) for step in steps])
+    steps: list[Step] = []
+    try:
+        asyncio.run(_trial(provider, routes, scratch, fleet.name, unmoved, steps, quiet=as_json))
+    finally:
+        if as_json:  # of a trial that was stopped too: the last step says what was left
+            print_json([_step_facts(step) for step in steps])
     sys.exit(0 if all(step.ok for step in steps) else 1)
 
 
@@ -137,21 +142,27 @@ def _scratch(spec: ProviderSpec, fleet: Fleet, write: str, servers: str | None) 
     if taken:
         raise BadInput(f"{own!r} is a route of service {taken[0].service!r}: name one that serves nobody")
     names = [part.strip() for part in (servers or "").split(",") if part.strip()]
-    if dns:
-        if servers:
-            raise BadInput("--servers is for load balancers: a scratch record serves addresses kept for documentation")
-        return scratch_record(spec.name, own)
+    if dns and servers:
+        raise BadInput("--servers is for load balancers: a scratch record serves addresses kept for documentation")
     try:
+        if dns:
+            return scratch_record(spec.name, own)
         return scratch_backend(spec.name, spec.kind, write, names)
     except ValueError as error:
         raise BadInput(str(error)) from error
 
 
 async def _trial(
-    provider: Provider, routes: list[Route], scratch: Route | None, fleet: str, unmoved: str | None, *, quiet: bool
-) -> list[Step]:
-    """`unmoved` is the kind, where a write was asked for that is never made."""
-    steps: list[Step] = []
+    provider: Provider,
+    routes: list[Route],
+    scratch: Route | None,
+    fleet: str,
+    unmoved: str | None,
+    steps: list[Step],
+    *,
+    quiet: bool,
+) -> None:
+    """Adds to `steps`. `unmoved` is the kind, where a write was asked for that is never made."""
 
     def told(step: Step) -> None:
         steps.append(step)
@@ -164,15 +175,9 @@ async def _trial(
         if unmoved is not None:
             told(not_tried(unmoved, steps))
         if scratch is not None and steps and all(step.ok for step in steps):
-            async for step in write_trial(provider, scratch, fleet):
-                told(step)
-            if not quiet and scratch.types:
-                click.echo(
-                    f"{scratch.name} stays with {', '.join(t.key for t in scratch.targets)}: delete it when you are done"
-                )
+            await write_trial(provider, scratch, fleet, told)
     finally:
         await provider.close()
-    return steps
 
 
 def _line(step: Step) -> RenderableType:

@@ -2,13 +2,13 @@
 
 Asking takes a right of its own, `iam:SimulatePrincipalPolicy` on the identity itself (packaging/aws/optional/). Without it nothing
 is told. The simulation knows identity policies, boundaries and what the organization allows; it knows no policies of
-resources.
+resources, nor what a condition asks of the call itself (its source address): what hangs on that is told as not known.
 Source: IAM API reference, SimulatePrincipalPolicy; IAM User Guide, IAM policy simulator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,9 @@ class Simulation:
                 source = source_of(arn)
                 if source is None:
                     return [Untold(f"IAM simulates users and roles, and this is {arn}")]
-            return [right for need in needs for right in await self._denied(iam, source, need, deadline)]
+            asked = list(needs)
+            given = {key for need in asked for key in need.context or ()}
+            return [right for need in asked for right in await self._denied(iam, source, need, given, deadline)]
         except _NoPrincipal as error:
             return [Untold(f"{error.text}: a role with a path is found where it is this provider's `role`")]
         except Denied:
@@ -74,7 +76,7 @@ class Simulation:
             aside=True,
         )
 
-    async def _denied(self, iam: Caller, source: str, need: Need, deadline: float) -> list[str]:
+    async def _denied(self, iam: Caller, source: str, need: Need, given: Container[str], deadline: float) -> list[str]:
         partition = source.split(":")[1]
         arns = [r.replace("arn:aws:", f"arn:{partition}:", 1) for r in need.resources]
         params: dict[str, Any] = {"PolicySourceArn": source, "ActionNames": list(need.actions), "ResourceArns": arns}
@@ -87,14 +89,28 @@ class Simulation:
         while True:
             page = await iam.call("SimulatePrincipalPolicy", deadline, params)
             for result in page["EvaluationResults"]:
-                decisions = {
-                    str(r["EvalResourceName"]): str(r["EvalResourceDecision"])
-                    for r in result.get("ResourceSpecificResults") or ()
-                } or dict.fromkeys(arns, str(result["EvalDecision"]))
-                found += [f"{result['EvalActionName']} on {at}" for at, said in decisions.items() if said != "allowed"]
+                found += _denied_of(result, arns, given)
             if not page.get("IsTruncated"):
                 return found
             params["Marker"] = page["Marker"]
+
+
+def _denied_of(result: Mapping[str, Any], arns: Sequence[str], given: Container[str]) -> list[str]:
+    """What one action's result denies. It is an `Untold` where IAM lists condition keys that it was not told (a source address, a
+    tag): a simulation without them denies whatever the real call would get. Keys of `given` are none of those: they are told
+    wherever the real call has them."""
+    found: list[str] = []
+    everywhere = {
+        "EvalResourceDecision": result["EvalDecision"],
+        "MissingContextValues": result.get("MissingContextValues"),
+    }
+    for told in result.get("ResourceSpecificResults") or [{"EvalResourceName": at, **everywhere} for at in arns]:
+        if told["EvalResourceDecision"] == "allowed":
+            continue
+        right = f"{result['EvalActionName']} on {told['EvalResourceName']}"
+        keys = sorted({str(key) for key in told.get("MissingContextValues") or () if key not in given})
+        found.append(Untold(f"{right}: IAM needs {', '.join(keys)} to tell") if keys else right)
+    return found
 
 
 def source_of(arn: str) -> str | None:

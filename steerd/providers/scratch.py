@@ -1,8 +1,8 @@
 """What `providers test --write` may move: a record, backend or profile that serves nobody, named for it by a human. Pure.
 
-Nothing in these systems says that a resource serves nobody. A DNS record is made where there is none. Backends and profiles must be
-there, with just the two members named; on platforms that many share their own name must say `scratch`, so that a slip of the
-keyboard moves no traffic. What is known by its ARN alone, or moves more than it names, is never moved.
+Nothing in these systems says that a resource serves nobody, so its own name must say `scratch`: a slip of the keyboard moves no
+traffic. A DNS record is made where there is none. Backends and profiles must be there, with just the two members named. What is
+known by its ARN alone, or moves more than it names, is never moved.
 """
 
 from __future__ import annotations
@@ -47,7 +47,12 @@ def why_not(kind: str) -> str:
 
 
 def scratch_record(provider: str, name: str) -> Route:
-    """A DNS name nobody is served from."""
+    """A DNS name nobody is served from. Raises ValueError where its first label does not say so: a name may well be served by
+    what its own records do not show (a wildcard, a CNAME of others to it)."""
+    if WORD not in name.partition(".")[0].lower():
+        raise ValueError(
+            f"the first label of {name!r} does not say `{WORD}`: name a record that serves nobody, such as {WORD}.YOUR.ZONE"
+        )
     keys = ("steerd-a", "steerd-b")
     targets = tuple(Target(key, (key,), {key: (SCRATCH_VALUES[n],)}) for n, key in enumerate(keys))
     return _route(provider, name, targets, types=("A",))
@@ -59,7 +64,7 @@ def scratch_backend(provider: str, kind: str, name: str, servers: Sequence[str])
     before, slash, own = name.rpartition("/")
     if slash and place is None:
         raise ValueError(f"{name!r} is no name of a {kind} backend")
-    if kind != "haproxy" and WORD not in own:
+    if WORD not in own.lower():
         raise ValueError(
             f"{own!r} does not say `{WORD}`: make one of that name with the two members, which serves nobody, and name that"
         )

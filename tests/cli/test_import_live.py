@@ -92,6 +92,41 @@ def test_one_name_of_a_zone_by_a_role(zone: LocalRoute53, monkeypatch: pytest.Mo
     sts.stop()
 
 
+@pytest.mark.parametrize("name", ["embed.acme.example.", "EMBED.acme.Example"])
+def test_a_name_is_found_in_any_spelling(name: str, zone: LocalRoute53, cloud: LocalCloudDns) -> None:
+    fleet = made("route53", "--hosted-zone", zone.zone_id, "--name", name)
+    assert [s.name for s in fleet.services] == ["embed"]
+    place = ("--project", "acme", "--managed-zone", "main", "--endpoint-url", cloud.url)
+    other = name.replace("embed", "plain2").replace("EMBED", "Plain2")
+    assert [s.name for s in made("clouddns", *place, "--name", other).services] == ["plain2"]
+
+
+def test_a_name_that_is_not_there_is_told(zone: LocalRoute53, cloud: LocalCloudDns) -> None:
+    place = ("--project", "acme", "--managed-zone", "main", "--endpoint-url", cloud.url)
+    for args in (("route53", "--hosted-zone", zone.zone_id), ("clouddns", *place)):
+        result = run(*args, "--name", "nobody.acme.example")
+        assert result.exit_code == 2
+        assert "there is no record nobody.acme.example" in result.output
+
+
+def test_what_others_wrote_stays_within_its_comment(tmp_path: Path) -> None:
+    rows = [row("odd.acme.example.", key, n, Weight=1) for n, key in enumerate(("a1", "a2", "b\nmode: active"), 1)]
+    rows += [row("near.acme.example.", f"n{n}", n, Weight=1) for n in (5, 6)]
+    keys = ("eu\nmode: active", "us\u2028mode: active\x1b[2J")
+    rows += [row("far.acme.example.", key, n, Region="eu-west-1") for n, key in enumerate(keys, 51)]
+    path = tmp_path / "zone.json"
+    path.write_text(json.dumps({"ResourceRecordSets": rows}))
+    result = run("route53", "--from", str(path))
+    assert result.exit_code == 0, result.output
+    assert config.parse(result.stdout, "made", Path()).mode == "observe"
+    assert not [line for line in result.stdout.splitlines() if line.startswith("mode: active")]
+    [line] = [line for line in result.stdout.splitlines() if "far.acme.example" in line]
+    assert line.startswith(
+        "# - far.acme.example A is routed by latency (eu mode: active: eu-west-1, us mode: active [2J:"
+    )
+    assert "\x1b" not in result.stdout
+
+
 def test_a_wildcard_is_called_as_a_config_calls_it(zone: LocalRoute53) -> None:
     """Route 53 tells a star as an octal code."""
     for n, key in enumerate(("w1", "w2"), 41):

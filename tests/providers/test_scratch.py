@@ -13,11 +13,14 @@ from steerd.cli.main import cli
 from steerd.config.record_values import DNS_KINDS
 from steerd.providers import registry
 from steerd.providers.scratch import MARKED, scratch_backend, why_not
+from tests.support.aws.identity import give_identity
+from tests.support.aws.route53 import LocalRoute53
 from tests.support.cloud.azure import LocalTrafficManager
 from tests.support.cloud.compute import LocalCompute, group_url
 from tests.support.cloud.google import give_credentials
 from tests.support.cloud.kubernetes import LocalKubernetes
 from tests.support.configs import GOOD
+from tests.support.servers import free_port
 
 
 def tried(folder: Path, provider: str, *args: str) -> Result:
@@ -87,6 +90,32 @@ def test_a_backend_service_goes_out_and_comes_back(monkeypatch: pytest.MonkeyPat
     server.stop()
 
 
+def test_a_weighted_record_goes_out_and_comes_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    give_identity(monkeypatch)
+    server = LocalRoute53()
+    server.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_ROUTE_53", server.url)
+    provider = f"{{kind: route53, hosted_zone: {server.zone_id}, verify: [], calls_per_s: 1000}}"
+    result = tried(tmp_path, provider, "--write", "scratch.acme.example")
+    assert result.exit_code == 0, result.output
+    assert {name for name, _, _ in server.records} == {"scratch.acme.example.", "_steerd.scratch.acme.example."}
+    assert "TXT at _steerd.scratch.acme.example → delete both" in told(result)
+    six = [{"Value": "2001:db8::7"}]
+    server.put({"Name": "scratch6.acme.example.", "Type": "AAAA", "TTL": 30, "ResourceRecords": six})
+    used = tried(tmp_path, provider, "--write", "scratch6.acme.example")
+    assert used.exit_code == 1
+    assert "others stand there too (2001:db8::7)" in told(used)
+    server.stop()
+
+
+def test_what_is_gone_with_the_command_is_not_said_to_stay(tmp_path: Path) -> None:
+    provider = f'{{kind: embedded, zone: acme.example, listen: "127.0.0.1:{free_port()}"}}'
+    result = tried(tmp_path, provider, "--write", "scratch.acme.example")
+    assert result.exit_code == 0, result.output
+    assert "steerd-a out, steerd-b in: accepted" in told(result)
+    assert "delete both" not in told(result)
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "servers", "words"),
     [
@@ -95,6 +124,7 @@ def test_a_backend_service_goes_out_and_comes_back(monkeypatch: pytest.MonkeyPat
         ("azure-trafficmanager", "g/scratch", ("a", "b"), "is no name"),
         ("gcp-backend", "scratch", ("a",), "--servers A,B"),
         ("haproxy", "scratch", ("a", "a"), "--servers A,B"),
+        ("haproxy", "chat", ("a", "b"), "does not say"),
     ],
 )
 def test_what_is_no_scratch_is_refused(kind: str, name: str, servers: tuple[str, ...], words: str) -> None:
@@ -120,7 +150,7 @@ def test_a_kind_that_is_never_moved_says_why_and_what_was_checked(tmp_path: Path
         assert (last["step"], last["ok"]) == ("write", False)
     else:
         assert "not tried: an endpoint group carries traffic, and it is named by its ARN alone" in told(result)
-        assert "without a write it was checked: open, rights" in told(result)
+        assert "without a write it was checked: open; `mode" in told(result), "no right was asked for"
 
 
 def test_every_kind_can_be_moved_or_says_why_not() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,12 +13,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.text import Text
 
 from steerd.cli.main import cli
 from steerd.model.route import Fence, Member, Route
-from steerd.providers.base import Refused, Unreachable, Untold
+from steerd.providers.base import Change, Receipt, Refused, Unreachable, Untold
 from steerd.providers.memory import Fault, Memory, Record, System
-from steerd.providers.scratch import scratch_record
+from steerd.providers.scratch import scratch_backend, scratch_record
 from steerd.providers.trial import Step, trial, write_trial
 from tests.support.configs import GOOD
 from tests.support.haproxy import HAProxy
@@ -29,7 +33,8 @@ def haproxy() -> Iterator[HAProxy]:
     with (
         tempfile.TemporaryDirectory(prefix="ha") as directory,
         HAProxy(
-            Path(directory), {"chat": servers, "scratch": servers, "wide": {**servers, "s3": ("127.0.0.1:9303", 1)}}
+            Path(directory),
+            {"chat": servers, "scratch": servers, "wide-scratch": {**servers, "s3": ("127.0.0.1:9303", 1)}},
         ) as made,
     ):
         yield made
@@ -53,12 +58,24 @@ def test_a_scratch_record_on_bind_goes_out_and_comes_back(named: Named, haproxy:
     before = named.query("bystander.acme.example")
     result = run("test", "dns", "--config", config, "--write", "scratch.acme.example", secret=named.secret)
     assert result.exit_code == 0, result.output
-    assert "both" not in result.output
     assert "steerd-a out, steerd-b in" in " ".join(result.output.split())
-    assert "scratch.acme.example stays with steerd-a, steerd-b: delete it" in result.output
+    told = " ".join(result.output.split())
+    assert "scratch.acme.example stays with steerd-a, steerd-b" in told
+    assert "TXT at _steerd.scratch.acme.example → delete both" in told
     assert set(named.query("scratch.acme.example")) == {"192.0.2.1", "192.0.2.2"}
     assert not named.query("t.acme.example")  # the route of the fleet was read only
     assert named.query("bystander.acme.example") == before
+
+
+def test_a_name_that_serves_people_by_another_type_is_no_scratch(
+    named: Named, haproxy: HAProxy, tmp_path: Path
+) -> None:
+    named.add("scratch-six.acme.example", "AAAA", "2001:db8::7")
+    config = config_for(named, haproxy, tmp_path)
+    result = run("test", "dns", "--config", config, "--write", "scratch-six.acme.example", secret=named.secret)
+    assert result.exit_code == 1
+    assert "others stand there too (2001:db8::7)" in " ".join(result.output.split())
+    assert named.query("scratch-six.acme.example") == []
 
 
 def test_a_key_that_may_not_write_is_found_out_before_3_am(named: Named, haproxy: HAProxy, tmp_path: Path) -> None:
@@ -82,12 +99,12 @@ def test_a_scratch_backend_of_haproxy_goes_out_and_comes_back(named: Named, hapr
     assert result.exit_code == 0, result.output
     assert haproxy.weights("chat") == {"s1": 10, "s2": 10}
     assert haproxy.weights("scratch") == {"s1": 10, "s2": 10}  # as it was
-    shared = run("test", "edge", "--config", config, "--write", "wide", "--servers", "s1,s2")
+    shared = run("test", "edge", "--config", config, "--write", "wide-scratch", "--servers", "s1,s2")
     assert shared.exit_code == 1
     assert "others stand there too" in " ".join(shared.output.split())
-    missing = run("test", "edge", "--config", config, "--write", "nowhere", "--servers", "s1,s2")
+    missing = run("test", "edge", "--config", config, "--write", "no-scratch", "--servers", "s1,s2")
     assert missing.exit_code == 1
-    assert "nowhere" in missing.output
+    assert "no-scratch" in missing.output
 
 
 @pytest.mark.parametrize(
@@ -96,7 +113,10 @@ def test_a_scratch_backend_of_haproxy_goes_out_and_comes_back(named: Named, hapr
         (("test", "nope"), "it has: dns, edge"),
         (("test", "edge", "--write", "chat", "--servers", "a,b"), "is a route of service 'chat'"),
         (("test", "edge", "--write", "scratch"), "--servers A,B"),
+        (("test", "edge", "--write", "chat-2", "--servers", "a,b"), "does not say `scratch`"),
         (("test", "dns", "--write", "x.example.net", "--servers", "a,b"), "--servers is for load balancers"),
+        (("test", "dns", "--write", "shop.example.net"), "does not say `scratch`"),
+        (("test", "dns", "--write", "shop.scratch.example.net"), "does not say `scratch`"),
         (("show", "haprxy"), "did you mean `haproxy`?"),
     ],
 )
@@ -145,8 +165,10 @@ def steps(provider: Memory, *routes: Route, write: bool = False) -> list[Step]:
     found: list[Step] = []
 
     async def main() -> None:
-        made = write_trial(provider, routes[0], "acme") if write else trial(provider, routes, "acme")
-        found.extend([step async for step in made])
+        if write:
+            await write_trial(provider, routes[0], "acme", found.append)
+        else:
+            found.extend([step async for step in trial(provider, routes, "acme")])
 
     run_virtual(main())
     return found
@@ -163,7 +185,7 @@ def record(*others: str, plan: str = "test", value: str = "192.0.2.1") -> Record
 
 def test_what_stands_there_is_told_and_rights_that_lack_are_named() -> None:
     judge = Judge(System(records={"scratch": record("else")}))
-    told = steps(judge, scratch(), scratch("new"))
+    told = steps(judge, scratch(), scratch("new-scratch"))
     assert [step.ok for step in told] == [True] * 5
     assert "serves steerd-a 1, steerd-b 1; left alone, as it is nobody's target: else" in told[1].text
     assert "this fleet, epoch 7" in told[1].text
@@ -220,9 +242,10 @@ def test_the_first_error_ends_the_trial_with_what_to_do(reads: list[Any], writes
     system = System()
     system.reads.extend(reads)
     system.writes.extend(writes)
-    last = steps(Memory(system), scratch(), write=True)[-1]
-    assert (last.what, last.ok) == (where, False)
-    assert last.action
+    [failed] = [step for step in steps(Memory(system), scratch(), write=True) if not step.ok]
+    assert failed.what == where
+    assert failed.action
+    assert not system.log
 
 
 def test_each_write_is_fenced_above_what_stands_there() -> None:
@@ -236,3 +259,100 @@ def test_each_write_is_fenced_above_what_stands_there() -> None:
         {"steerd-a": 0, "steerd-b": 100},
         {"steerd-a": 100, "steerd-b": 100},
     ]
+
+
+BACKEND = scratch_backend("edge", "haproxy", "scratch", ("s1", "s2"))
+
+
+def backend(s1: int = 10, s2: int = 30) -> System:
+    return System(records={"scratch": Record({"s1": Member("s1", s1), "s2": Member("s2", s2)}, BACKEND.ttl_s)})
+
+
+def weights(system: System) -> dict[str, int]:
+    return {key: member.weight for key, member in system.records["scratch"].members.items()}
+
+
+class Breaking(Memory):
+    """Write number `after` is carried out, its answer is lost, and the system is down for `for_s`; then a write may be refused."""
+
+    def __init__(self, system: System, after: int, for_s: float = 0.0) -> None:
+        super().__init__(system)
+        self._after, self._for_s = after, for_s
+
+    async def apply(self, change: Change, deadline: float) -> Receipt:
+        receipt = await super().apply(change, deadline)
+        if len(self.system.log) == self._after:
+            self.system.down = bool(self._for_s)
+            asyncio.get_running_loop().call_later(self._for_s, setattr, self.system, "down", False)
+            raise Unreachable("the answer was lost", "look at the network")
+        return receipt
+
+
+@pytest.mark.parametrize("after", [1, 2])
+@pytest.mark.parametrize("for_s", [0.0, 1.5])
+def test_a_write_that_fails_midway_is_put_back(after: int, for_s: float) -> None:
+    system = backend()
+    told = steps(Breaking(system, after, for_s), BACKEND, write=True)
+    assert weights(system) == {"s1": 10, "s2": 30}
+    assert [s.text for s in told if not s.ok] == ["the answer was lost"]
+    assert told[-1].ok
+
+
+def test_a_write_that_was_refused_leaves_nothing_to_put_back() -> None:
+    system = backend()
+    system.writes.append(Fault(Refused("not yours", "ask for rights")))
+    told = steps(Memory(system), BACKEND, write=True)
+    assert (told[-1].what, told[-1].text) == ("put back scratch", "stands as it began")
+    assert not system.log
+
+
+def test_what_cannot_be_put_back_is_said() -> None:
+    system = backend()
+    last = steps(Breaking(system, after=2, for_s=1e6), BACKEND, write=True)[-1]
+    assert weights(system) == {"s1": 0, "s2": 100}
+    assert (last.what, last.ok) == ("put back scratch", False)
+    assert last.text.startswith("left: s1 out, s2 100 (it began with s1 10, s2 30):")
+    assert "by hand" in last.action
+
+
+class Slow(Memory):
+    """A write takes a second and is not given up when its caller is: as those that run in threads."""
+
+    async def apply(self, change: Change, deadline: float) -> Receipt:
+        await asyncio.sleep(1.0)
+        return await super().apply(change, deadline)
+
+
+@pytest.mark.parametrize("at_s", [0.5, 1.5, 2.5])
+def test_what_is_stopped_is_put_back_first(at_s: float) -> None:
+    system, found = backend(), list[Step]()
+
+    async def main() -> None:
+        task = asyncio.create_task(write_trial(Slow(system), BACKEND, "acme", found.append))
+        await asyncio.sleep(at_s)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run_virtual(main())
+    assert system.log
+    assert weights(system) == {"s1": 10, "s2": 30}
+    assert "stopped: it is put back first" in [s.text for s in found if not s.ok]
+
+
+def test_ctrl_c_puts_a_backend_of_haproxy_back(
+    haproxy: HAProxy, named: Named, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(named, haproxy, tmp_path)
+
+    def told(self: Step) -> Any:
+        if "s1 out" in self.text and "accepted" in self.text:
+            assert haproxy.weights("scratch")["s1"] == 0
+            os.kill(os.getpid(), signal.SIGINT)
+        return Text(self.text)
+
+    monkeypatch.setattr("steerd.cli.providers._line", told)
+    result = run("test", "edge", "--config", config, "--write", "scratch", "--servers", "s1,s2")
+    assert result.exit_code == 1, result.output
+    assert "stopped: it is put back first" in result.output
+    assert haproxy.weights("scratch") == {"s1": 10, "s2": 10}

@@ -8,6 +8,7 @@ from typing import Any
 
 from steerd.cli.errors import BadInput, NotWell
 from steerd.cli.parts import resolve
+from steerd.config.record_values import DNS_KINDS
 from steerd.model.fleet import Fleet, ProviderSpec
 from steerd.providers import registry
 from steerd.providers.base import Context, Lists, Misconfigured, ProviderError
@@ -20,7 +21,9 @@ WITHIN_S = 120.0
 
 def listed(kind: str, settings: Mapping[str, Any], name: str | None) -> Sequence[Mapping[str, Any]]:
     """What stands there, as the API tells it; of `name` only, where it is given. Raises `BadInput` where this host or the
-    arguments are not made for it, `NotWell` where the system says no."""
+    arguments are not made for it, or nothing of that name is there; `NotWell` where the system says no."""
+    if name is not None and kind in DNS_KINDS:
+        name = name.rstrip(".").lower()  # as the config's own names: the APIs take one spelling each
     try:
         provider = registry.build(
             Context(Fleet(name="import"), ProviderSpec("import", kind, settings=settings), resolve)
@@ -37,9 +40,12 @@ def listed(kind: str, settings: Mapping[str, Any], name: str | None) -> Sequence
             await provider.close()
 
     try:
-        return asyncio.run(read())
+        rows = asyncio.run(read())
     except ProviderError as error:
         raise NotWell(_words(error)) from error
+    if name is not None and not rows:
+        raise BadInput(f"there is no record {name} in what was read: compare the name with the zone's")
+    return rows
 
 
 def _words(error: ProviderError) -> str:

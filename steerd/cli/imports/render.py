@@ -40,7 +40,7 @@ def render(found: Found, wishes: Wishes) -> str:
         f"# A start, made by `steerd import`: {_count(len(places), 'endpoint')} of {_count(len(found.services), 'service')}.",
         "# Everything is decided, shown and recorded, and nothing is written (`mode: observe`). Look at it with",
         "# `steerd config check`, run it, see what it would do with `steerd plan`, and take `mode` out when you trust it.",
-        *(f"# - {note}" for note in found.notes),
+        *(f"# - {_told(note)}" for note in found.notes),
         "",
         f"fleet: {_scalar(wishes.fleet)}",
         "mode: observe",
@@ -116,6 +116,11 @@ def _url(endpoint: Endpoint, wishes: Wishes) -> str:
     if "{address}" in wishes.url and endpoint.host is None:
         return _UNKNOWN
     return wishes.url.replace("{address}", in_url(endpoint.host or "")).replace("{name}", endpoint.name)
+
+
+def _told(note: str) -> str:
+    """As one line of a comment: notes repeat what others wrote (identifiers, names), and a line break would end the comment."""
+    return " ".join("".join(c if c.isprintable() else " " for c in note).split())
 
 
 def _flow(value: Any) -> str:

@@ -107,7 +107,7 @@ class Rfc2136:
         self._sign(update)
         answer = await ask(update, self._server, "tcp", deadline, self._timeout_s)
         if answer.rcode() != dns.rcode.NOERROR:
-            raise self._refusal(change, answer.rcode())
+            raise self._refusal(change.route, answer.rcode())
         return Receipt(change.route, f"{self._server} took the update ({change.summary})")
 
     async def missing_rights(self, routes: Sequence[Route], deadline: float) -> Sequence[str]:
@@ -119,6 +119,8 @@ class Rfc2136:
                 rcode = await self._tried(name, kind, deadline)
                 if rcode in (dns.rcode.REFUSED, dns.rcode.NOTAUTH):
                     found.append(f"update of {name} {kind} ({dns.rcode.to_text(rcode)})")
+                elif rcode not in (dns.rcode.NOERROR, *MOVED_ON):
+                    raise self._refusal(route.key, rcode)
                 elif rcode != dns.rcode.NOERROR:
                     found.append(Untold(f"{self._server} answers {dns.rcode.to_text(rcode)} to a try at {name} {kind}"))
         return found
@@ -256,11 +258,11 @@ class Rfc2136:
         if keyring := self._keyring():
             query.use_tsig(keyring, algorithm=self._algorithm)
 
-    def _refusal(self, change: Change, rcode: dns.rcode.Rcode) -> ProviderError:
+    def _refusal(self, route: str, rcode: dns.rcode.Rcode) -> ProviderError:
         word = dns.rcode.to_text(rcode)
         if rcode in MOVED_ON:
             return Conflict(
-                f"{change.route}: {MOVED_ON[rcode]} ({word}): somebody else wrote in between",
+                f"{route}: {MOVED_ON[rcode]} ({word}): somebody else wrote in between",
                 "nothing, unless it stays so: then a wildcard of the zone answers for this name, and the record must be"
                 " added once by hand",
             )
@@ -277,7 +279,10 @@ class Rfc2136:
             )
         if rcode == dns.rcode.SERVFAIL:
             return Unreachable(f"{self._server} answers {word}: see its log (disk full, journal not writable, frozen?)")
-        return Refused(f"{self._server} answers {word} to the update")
+        return Refused(
+            f"{self._server} answers {word} to the update",
+            "point `server` at the zone's primary, and see that it takes dynamic updates (RFC 2136)",
+        )
 
 
 def _zone(settings: Settings) -> dns.name.Name:

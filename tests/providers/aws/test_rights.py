@@ -145,6 +145,29 @@ async def test_a_right_to_write_another_record_is_none(iam: LocalIam) -> None:
     assert await missing("route53") == ["route53:ChangeResourceRecordSets on arn:aws:route53:::hostedzone/Z0"]
 
 
+ONLY_HERE = {"Effect": "Allow", "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.1"}}}
+NOT_ELSEWHERE = {"Effect": "Deny", "Condition": {"NotIpAddress": {"aws:SourceIp": "192.0.2.1"}}}
+
+
+@pytest.mark.parametrize("more", [ONLY_HERE, NOT_ELSEWHERE])
+@pytest.mark.parametrize("kind", ["route53", "route53-arc"])
+async def test_what_hangs_on_where_the_call_comes_from_cannot_be_told(
+    kind: str, more: dict[str, Any], iam: LocalIam
+) -> None:
+    policy = filled(f"policies/{kind}.json", **CASES[kind].words)
+    if more is ONLY_HERE:
+        policy["Statement"] = [
+            {**s, **more, "Condition": {**s.get("Condition", {}), **more["Condition"]}} for s in policy["Statement"]
+        ]
+    else:
+        asked = ["route53:*", "route53-recovery-cluster:*", "route53-recovery-control-config:*"]
+        policy["Statement"].append({**more, "Action": asked, "Resource": "*"})
+    iam.policies.append(policy)
+    told = await missing(kind)
+    assert told
+    assert all(isinstance(t, Untold) and t.endswith(": IAM needs aws:SourceIp to tell") for t in told)
+
+
 async def test_a_default_rule_takes_the_right_on_its_listener(elb: LocalElb, iam: LocalIam) -> None:
     rule = elb.add_rule({"za": 1, "zb": 1}, default=True)
     of = route("lb", settings={"rule": rule, "target_groups": {}})

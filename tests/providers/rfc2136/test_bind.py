@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dns.rcode
 import dns.update
 import pytest
 
@@ -25,6 +26,7 @@ from steerd.providers.base import (
     Context,
     Misconfigured,
     Provider,
+    ProviderError,
     Refused,
     Unreachable,
     Untold,
@@ -399,6 +401,33 @@ async def test_a_write_in_between_is_no_right_that_lacks(named: Named, monkeypat
     told = await missing(provider, where)
     assert all(isinstance(t, Untold) for t in told)
     assert "NXRRSET" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("rcode", "error", "words"),
+    [
+        (dns.rcode.NOTIMP, Refused, "answers NOTIMP to the update"),
+        (dns.rcode.FORMERR, Refused, "answers FORMERR to the update"),
+        (dns.rcode.NOTZONE, Misconfigured, "takes no updates for acme.example. (NOTZONE)"),
+        (dns.rcode.SERVFAIL, Unreachable, "answers SERVFAIL: see its log"),
+    ],
+)
+async def test_a_server_that_takes_no_updates_is_no_well(
+    named: Named, monkeypatch: pytest.MonkeyPatch, rcode: dns.rcode.Rcode, error: type[ProviderError], words: str
+) -> None:
+    """As proxies and servers without RFC 2136 answer; BIND itself would not."""
+    provider, where, real = make(named), route(), client.ask
+
+    async def proxied(query: Any, *rest: Any) -> Any:
+        answer = await real(query, *rest)
+        if isinstance(query, dns.update.UpdateMessage):
+            answer.set_rcode(rcode)
+        return answer
+
+    monkeypatch.setattr(client, "ask", proxied)
+    with pytest.raises(error, match=re.escape(words)) as caught:
+        await missing(provider, where)
+    assert type(caught.value) is error
 
 
 async def test_a_zone_that_takes_no_updates(tmp_path: Path) -> None:

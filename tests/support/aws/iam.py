@@ -35,6 +35,15 @@ def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, lis
             elif operator == "BoolIfExists":
                 if given is not None and not set(given) <= set(allowed):
                     return False
+            elif operator in (
+                "StringEquals",
+                "IpAddress",
+            ):  # of what is not there neither holds; addresses by their text
+                if given is None or not set(given) <= set(allowed):
+                    return False
+            elif operator == "NotIpAddress":  # negated: holds of what is not there
+                if given is not None and set(given) & set(allowed):
+                    return False
             else:
                 raise AssertionError(f"this simulator does not know {operator}")
     return True
@@ -48,14 +57,22 @@ class LocalIam(AwsServer):
         self.principal, self.policies = principal, list(policies)
 
     def allows(self, action: str, resource: str, context: Mapping[str, list[str]]) -> bool:
-        found = False
+        return self.decides(action, resource, context) == "allowed"
+
+    def decides(self, action: str, resource: str, context: Mapping[str, list[str]]) -> str:
+        found = "implicitDeny"
         for statement in (s for p in self.policies for s in p["Statement"]):
             fits = any(fnmatch.fnmatchcase(action.lower(), a.lower()) for a in _list(statement["Action"]))
             if fits and _matches(statement["Resource"], resource) and _holds(statement.get("Condition", {}), context):
                 if statement["Effect"] == "Deny":
-                    return False
-                found = True
+                    return "explicitDeny"
+                found = "allowed"
         return found
+
+    def unknown(self, context: Mapping[str, list[str]]) -> list[str]:
+        """Keys that any condition of the policies asks for and the caller did not give, whatever the action: as documented."""
+        conditions = (s.get("Condition", {}) for p in self.policies for s in p["Statement"])
+        return sorted({key for c in conditions for keys in c.values() for key in keys} - set(context))
 
     def SimulatePrincipalPolicy(
         self,
@@ -73,15 +90,13 @@ class LocalIam(AwsServer):
         context = {e["ContextKeyName"]: e["ContextKeyValues"] for e in ContextEntries or ()}
         place = int(Marker)
         action = ActionNames[place]
+        lacks = {"MissingContextValues": self.unknown(context)}
         specific = [
-            {
-                "EvalResourceName": arn,
-                "EvalResourceDecision": "allowed" if self.allows(action, arn, context) else "implicitDeny",
-            }
+            {"EvalResourceName": arn, "EvalResourceDecision": self.decides(action, arn, context), **lacks}
             for arn in ResourceArns or ["*"]
         ]
         worst = next((s for s in specific if s["EvalResourceDecision"] != "allowed"), specific[0])
-        result: dict[str, Any] = {"EvalActionName": action, "EvalDecision": worst["EvalResourceDecision"]}
+        result: dict[str, Any] = {"EvalActionName": action, "EvalDecision": worst["EvalResourceDecision"], **lacks}
         if len(specific) > 1:
             result["ResourceSpecificResults"] = specific
         else:

@@ -122,6 +122,8 @@ class LocalRoute53(AwsServer):
         MaxItems: str = "300",
     ) -> dict[str, Any]:
         self._known(HostedZoneId)
+        if StartRecordName and "" in StartRecordName.removesuffix(".").split("."):
+            raise AwsError("InvalidInput", f"FATAL problem: DomainLabelEmpty encountered with '{StartRecordName}'")
         if StartRecordType and not StartRecordName:
             raise AwsError("InvalidInput", "a type needs a name")
         if StartRecordIdentifier and not (StartRecordName and StartRecordType):
