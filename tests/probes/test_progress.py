@@ -68,11 +68,12 @@ async def test_a_stalled_engine_fails_although_its_health_is_well(look: Look, mo
 
 async def test_a_restart_is_told_apart(look: Look, model_server: ModelServer) -> None:
     model_server.mode("busy", delay_s=0)
-    moving = 0
     async with asyncio.timeout(20.0):
-        while moving < 2:  # the first busy look has nothing to compare with: its steps may still be none
-            seen = await progress(look, model_server.url)
-            moving = moving + 1 if (seen.detail or "").startswith("moving") else 0
+        # Another probe sees steps first: one that has seen none at all knows a new start's counters as its own.
+        while not ((await progress(look, model_server.url, stall=9.0)).detail or "").startswith("moving"):
+            pass
+        while not ((await progress(look, model_server.url)).detail or "").startswith("moving"):
+            pass
     model_server.restart()
     restarted = await progress(look, model_server.url)
     assert (restarted.status, (restarted.detail or "").split(":")[0]) == (Status.PASS, "restarted")
